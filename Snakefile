@@ -1,0 +1,45 @@
+from snakemake.utils import min_version
+
+from nanolake import config as settings
+
+min_version("9.27.0")
+
+
+configfile: "config/config.yaml"
+
+
+config = settings.resolve(config)
+
+
+pathvars:
+    results=config["results"],
+    inputs=config["synthetic"]["folder"],
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/catalogue.smk"
+include: "workflow/rules/skim.smk"
+include: "workflow/rules/merge.smk"
+include: "workflow/rules/histogram.smk"
+include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [targets(analysis) for analysis in config["analyses"]],
+        "<results>/ledger.json",
+        "<results>/config.yaml",
+        "<results>/report.html",
+
+
+# `snakemake dimuon`, `snakemake higgs4l`, `snakemake htautau`: one analysis alone.
+for analysis in config["analyses"]:
+
+    rule:
+        name:
+            analysis
+        input:
+            targets(analysis),

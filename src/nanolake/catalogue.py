@@ -1,0 +1,209 @@
+"""The catalogue of an analysis: every file of every sample, and what the samples stand for.
+
+Made once from the inputs; everything after it works on its numbers and checks the files against
+them. It is a plain mapping, kept as JSON:
+
+    {analysis, tree, samples: {sample: {kind, stream, channels, processes, luminosity | generated,
+     cross_section, k_factor, files: [{path, bytes, mtime_ns, adler32, events, clusters}]}},
+     luminosity: {channel: pb-1}, weights: {sample: {channel: weight}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanolake import sources
+from nanolake.errors import InputError
+from nanolake.schema import TREE
+
+
+def side_file(path: str) -> dict[str, Any]:
+    """What the side file `<stem>.json` of a local input says of it; nothing if there is none."""
+    side = Path(path).with_suffix(".json")
+    if sources.is_remote(path) or not side.exists():
+        return {}
+    content: dict[str, Any] = json.loads(side.read_text())
+    return content
+
+
+def file_entry(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe one input and compare it with what is declared of it.
+
+    Args:
+        name: Sample, for messages.
+        declared: path and, where known, bytes and adler32.
+
+    Raises:
+        InputError: It is missing, empty, or not the declared file.
+    """
+    path = declared["path"]
+    found = sources.describe(path, name)
+    for key, what in (("bytes", "size"), ("adler32", "adler32")):
+        wanted = declared.get(key)
+        if wanted is not None and found[key] is not None and found[key] != wanted:
+            problem = f"its {what} is {found[key]}, declared is {wanted}"
+            remedy = "copy it again: it is damaged, cut short or replaced"
+            raise InputError(name, path, problem, remedy)
+        found[key] = wanted if found[key] is None else found[key]
+    return {"path": path, **found}
+
+
+def stands_for(entry: Mapping[str, Any], events: int, side: Mapping[str, Any]) -> dict[str, float]:
+    """Luminosity (pb-1, data) or generated events (simulation) that a sample's files stand for.
+
+    What the side files say, else the share of the events of the whole dataset.
+
+    Args:
+        entry: The sample's entry in datasets.yaml, with `full_events`.
+        events: Events in the files at hand.
+        side: Sum of the side files, empty if not every file has one.
+    """
+    key = "luminosity" if entry["kind"] == "data" else "generated"
+    if key in side:
+        return {key: side[key]}
+    return {key: entry[key] * events / entry["full_events"]}
+
+
+def luminosities(samples: Mapping[str, Any], streams: Mapping[str, str]) -> dict[str, float]:
+    """Luminosity of each channel, pb-1: the sum over the data of the stream that feeds it."""
+    result = dict.fromkeys(streams, 0.0)
+    for sample in samples.values():
+        if sample["kind"] == "data":
+            for channel, stream in streams.items():
+                if stream == sample["stream"]:
+                    result[channel] += sample["luminosity"]
+    return result
+
+
+def weights(
+    samples: Mapping[str, Any], luminosity: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Weight of each sample's events in each channel: 1 for data, L x xsec x k / N else."""
+    result: dict[str, dict[str, float]] = {}
+    for name, sample in samples.items():
+        if sample["kind"] == "data":
+            result[name] = dict.fromkeys(sample["channels"], 1.0)
+            continue
+        per_pb = sample["cross_section"] * sample["k_factor"]
+        generated = sample["generated"]
+        result[name] = {
+            channel: luminosity[channel] * per_pb / generated if generated else 0.0
+            for channel in sample["channels"]
+        }
+    return result
+
+
+def _sample(entry: Mapping[str, Any], name: str, inspected: Mapping[str, Any]) -> dict[str, Any]:
+    """The catalogue entry of one sample from its files' descriptions and contents."""
+    files, sides = [], []
+    for declared in entry["files"]:
+        side = side_file(declared["path"])
+        sides.append(side)
+        checks = {key: side[key] for key in ("bytes", "adler32") if key in side}
+        found = file_entry(name, dict(declared) | checks)
+        content = inspected[declared["path"]]
+        wanted = declared.get("events", side.get("events"))
+        if wanted is not None and wanted != content["events"]:
+            problem = f"it holds {content['events']} events, declared are {wanted}"
+            raise InputError(name, declared["path"], problem, "get the right version of the file")
+        _published(name, found, entry["published"])
+        files.append({**found, "events": content["events"], "clusters": content["clusters"]})
+    events = sum(file["events"] for file in files)
+    key = "luminosity" if entry["kind"] == "data" else "generated"
+    known = all(key in side for side in sides)
+    total = {key: sum(side[key] for side in sides)} if known and sides else {}
+    kept = ("kind", "stream", "channels", "processes", "cross_section", "k_factor")
+    result = {key: entry[key] for key in kept if key in entry}
+    return {**result, **stands_for(entry, events, total), "events": events, "files": files}
+
+
+def build(
+    analysis: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    streams: Mapping[str, str],
+    inspect: Any,
+) -> dict[str, Any]:
+    """The catalogue of an analysis.
+
+    Args:
+        analysis: Its name.
+        entries: Sample to its entry in datasets.yaml, with `files` (what is read in this run),
+            `full_events` and `published` (events and files of the whole dataset at that place).
+        streams: Channel to the stream of data that feeds it.
+        inspect: Function (kind, paths) -> [{path, events, clusters}].
+
+    Raises:
+        InputError: An input is missing, damaged, or not what is declared.
+    """
+    contents: dict[str, Any] = {}
+    for kind in ("data", "mc"):
+        paths = _checked_paths(entries, kind)
+        contents |= {file["path"]: file for file in inspect(kind, paths)} if paths else {}
+    samples = {name: _sample(entry, name, contents) for name, entry in entries.items()}
+    luminosity = luminosities(samples, streams)
+    return {
+        "analysis": analysis,
+        "tree": TREE,
+        "luminosity": luminosity,
+        "weights": weights(samples, luminosity),
+        "samples": samples,
+    }
+
+
+def _published(name: str, found: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) -> None:
+    """A file with the size of a published one must be that file."""
+    for file in published:
+        same = found["bytes"] is not None and found["bytes"] == file.get("bytes")
+        if same and found["adler32"] != file["adler32"]:
+            problem = f"its adler32 is {found['adler32']}, published is {file['adler32']}"
+            raise InputError(name, found["path"], problem, "copy it again: it is damaged")
+
+
+def _checked_paths(entries: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
+    """Paths of all files of a kind; a missing or damaged one is named before ROOT sees it."""
+    paths = []
+    for name, entry in entries.items():
+        if entry["kind"] == kind:
+            for file in entry["files"]:
+                declared = dict(file) | side_file(file["path"])
+                file_entry(name, declared)
+                paths.append(file["path"])
+    return paths
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a catalogue, a plan or a ledger."""
+    content: dict[str, Any] = json.loads(Path(path).read_text())
+    return content
+
+
+def write(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write a catalogue, a plan or a ledger as JSON, in one step."""
+    part = Path(path).with_name(f".{Path(path).name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
+
+
+def run(
+    program: str,
+    output: str,
+    *,
+    analysis: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    streams: Mapping[str, str],
+) -> None:
+    """Make the catalogue of an analysis; see `build`."""
+    from nanolake import analyses, engine
+
+    module = analyses.load(analysis)
+
+    def inspect(kind: str, paths: Sequence[str]) -> list[dict[str, Any]]:
+        task = {"object": TREE, "columns": module.columns(kind), "paths": paths}
+        files: list[dict[str, Any]] = engine.run(program, "inspect", task)["files"]
+        return files
+
+    write(output, build(analysis, entries, streams, inspect))

@@ -1,0 +1,80 @@
+"""The command line: what a user does beside `snakemake` itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from nanolake import __version__, analyses
+from nanolake.errors import NanolakeError
+
+
+class _Group(click.Group):
+    """Prints our errors as one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except NanolakeError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """CMS NanoAOD from a data lake to physics plots and back."""
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--cores", default="all", show_default=True, help="Cores of this machine to use.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(cores: str, arguments: tuple[str, ...]) -> None:
+    """Run the workflow with a progress line; further ARGUMENTS go to Snakemake."""
+    from nanolake.progress import run_workflow
+
+    sys.exit(run_workflow(cores, arguments))
+
+
+@main.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and the command that mends it."""
+    from nanolake.doctor import examine, show
+
+    sys.exit(show(examine()))
+
+
+@main.command()
+@click.argument("analysis", type=click.Choice(analyses.NAMES))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(), help="Histogram file to write.")
+@click.option("--cutflow", type=click.Path(), help="Also write the cut flow as CSV.")
+@click.option("--selection", help="Selection of the analysis; default: its first.")
+@click.option(
+    "--engine",
+    "mode",
+    type=click.Choice(["auto", "compiled", "jit"]),
+    default="auto",
+    show_default=True,
+)
+@click.option("--datasets", default="config/datasets.yaml", show_default=True, type=click.Path())
+def histogram(
+    analysis: str,
+    files: tuple[Path, ...],
+    output: str,
+    cutflow: str | None,
+    selection: str | None,
+    mode: str,
+    datasets: str,
+) -> None:
+    """Fill the histograms of ANALYSIS from reduced ntuples FILES, ours or the official skims.
+
+    The sample is taken from the name of each file: SAMPLE.root or SAMPLESkim.root.
+    """
+    from nanolake.histogram import standalone
+
+    standalone(
+        analysis, files, output, cutflow=cutflow, selection=selection, mode=mode, datasets=datasets
+    )

@@ -1,0 +1,266 @@
+"""The configuration: read, completed, checked as a whole, and asked for what the rules need.
+
+The only module that knows the shape of config/config.yaml and config/datasets.yaml. Both are
+checked against the JSON Schemas of workflow/schemas, then against each other; every problem is
+reported in one error.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nanolake.errors import NanolakeError
+from nanolake.validation import complete, nearest, plain, problems
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+
+# libyaml is ten times faster than PyYAML's own parser; not every build of PyYAML has it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ConfigError(NanolakeError, ValueError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: Everything that is wrong with it; the message has one line for each.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+class _StrictLoader(_Loader):
+    """Loader that refuses what YAML silently loses: a key given twice, a key that is not text."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+        """Builds one mapping, all of it at once, after a look at its keys."""
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node)
+            if not isinstance(key, str):
+                problem = f"key {key!r} is not text; put it in quotes"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            if key in seen:
+                problem = f"key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a YAML file that holds a mapping.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its contents; an empty file gives an empty mapping.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, holds no mapping, or has a key twice.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            contents = yaml.load(stream, Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(contents or {}, dict):
+        raise ConfigError([f"{path}: holds no mapping of keys to values"])
+    return contents or {}
+
+
+def resolve(
+    config: Mapping[str, Any],
+    *,
+    datasets: Mapping[str, Any] | None = None,
+    schemas: str | os.PathLike[str] = SCHEMAS,
+) -> dict[str, Any]:
+    """Completes and checks a configuration.
+
+    Text from the command line is read as the type that the schema wants; an empty key means its
+    default. Touches the disk for the schemas, for the file of datasets where `datasets` is not
+    given, and for one test that the folder `inputs` exists.
+
+    Args:
+        config: Contents of config.yaml, with the command line's keys merged in; may be empty.
+        datasets: Contents of datasets.yaml; by default those of the file that `config` names, or
+            those it holds.
+        schemas: Folder of config.schema.yaml and datasets.schema.yaml.
+
+    Returns:
+        A new mapping with every key. Its `datasets` holds the contents of datasets.yaml, so that
+        written to a file it is a complete configuration: resolving it again gives the same.
+
+    Raises:
+        ConfigError: With everything that is wrong, one line each.
+    """
+    schema = load_yaml(Path(schemas) / "config.schema.yaml")
+    given = plain(config)
+    if isinstance(given.get("datasets"), dict):  # a resolved configuration, used again
+        datasets = given.pop("datasets") if datasets is None else datasets
+        given.pop("datasets", None)
+    resolved = complete(given, schema)
+    if isinstance(resolved["inputs"], str):  # a shell does not expand the ~ of inputs=~/nano
+        resolved["inputs"] = os.path.expanduser(resolved["inputs"])
+
+    wrong, wrong_keys = problems(resolved, schema, "config.yaml")
+    good = {key: value for key, value in resolved.items() if key not in wrong_keys}
+    source = str(resolved["datasets"])
+    catalogue, more = _catalogue(source if datasets is None else datasets, schemas)
+    wrong += more or _cross_checks(good, catalogue["analyses"], schema, Path(source).name)
+    if wrong:
+        raise ConfigError(wrong)
+
+    (any_unit,) = schema["properties"]["units"]["patternProperties"].values()
+    units = dict.fromkeys(catalogue["analyses"], any_unit["default"]) | resolved["units"]
+    return {**resolved, "datasets": catalogue, "units": units}
+
+
+def samples(config: Mapping[str, Any], analysis: str) -> list[str]:
+    """The samples of an analysis, in the order of datasets.yaml.
+
+    Raises:
+        ConfigError: No analysis has this name.
+    """
+    analyses = config["datasets"]["analyses"]
+    if analysis not in analyses:
+        raise ConfigError([f"{analysis!r} is not an analysis{nearest(analysis, analyses)}"])
+    return list(analyses[analysis]["datasets"])
+
+
+def analysis_of(config: Mapping[str, Any], sample: str) -> str:
+    """The analysis that a sample belongs to.
+
+    Raises:
+        ConfigError: No sample has this name.
+    """
+    analyses = config["datasets"]["analyses"]
+    for name, analysis in analyses.items():
+        if sample in analysis["datasets"]:
+            return str(name)
+    known = chain.from_iterable(analysis["datasets"] for analysis in analyses.values())
+    raise ConfigError([f"{sample!r} is not a sample{nearest(sample, known)}"])
+
+
+def dataset(config: Mapping[str, Any], sample: str) -> dict[str, Any]:
+    """The entry of a sample in datasets.yaml.
+
+    Raises:
+        ConfigError: No sample has this name.
+    """
+    analysis = config["datasets"]["analyses"][analysis_of(config, sample)]
+    return dict(analysis["datasets"][sample])
+
+
+def channels(config: Mapping[str, Any], sample: str) -> list[str]:
+    """The channels that a sample feeds under the selection chosen for its analysis.
+
+    Raises:
+        ConfigError: No sample has this name.
+    """
+    entry = dataset(config, sample)
+    selection = config["selections"].get(analysis_of(config, sample))
+    return [*entry["channels"], *entry.get("extra_channels", {}).get(selection, [])]
+
+
+def place(config: Mapping[str, Any], sample: str) -> dict[str, Any]:
+    """The place (`events` and `files`) that a sample is read from: the one chosen, or the portal.
+
+    Raises:
+        ConfigError: No sample has this name.
+    """
+    places = dataset(config, sample)["places"]
+    return dict(places.get(config["place"], places["portal"]))
+
+
+def _catalogue(
+    source: str | Mapping[str, Any], schemas: str | os.PathLike[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The contents of datasets.yaml, from the file or as given, and what its schema refuses."""
+    try:
+        datasets = plain(load_yaml(source) if isinstance(source, str) else source)
+    except ConfigError as error:
+        return {}, error.problems
+    schema = load_yaml(Path(schemas) / "datasets.schema.yaml")
+    name = Path(source).name if isinstance(source, str) else "datasets.yaml"
+    return datasets, problems(datasets, schema, name)[0]
+
+
+def _cross_checks(
+    config: Mapping[str, Any], analyses: Mapping[str, Any], schema: Mapping[str, Any], name: str
+) -> Iterator[str]:
+    """What is wrong between keys that are each right; `config` holds the accepted ones only."""
+    options = schema["properties"]["selections"]["properties"]
+    selections = {analysis: option["enum"] for analysis, option in options.items()}
+    for analysis in config.get("analyses", []):
+        if analysis not in analyses:
+            hint = nearest(analysis, analyses)
+            yield f"config.yaml: analyses: {analysis!r} is not in {name}{hint}"
+    known_units = dict.fromkeys([*analyses, *schema["properties"]["units"]["properties"]])
+    for analysis in config.get("units", {}):
+        if analysis not in known_units:
+            yield f"config.yaml: units.{analysis}: unknown key{nearest(analysis, known_units)}"
+    if config.get("inputs") and not os.path.isdir(config["inputs"]):
+        yield f"config.yaml: inputs: {config['inputs']!r} is not a folder that exists"
+
+    owner: dict[str, str] = {}
+    for key, analysis in analyses.items():
+        for problem in _analysis_checks(analysis, selections.get(key, [])):
+            yield f"{name}: analyses.{key}.{problem}"
+        for sample in analysis["datasets"]:
+            if owner.setdefault(sample, key) != key:
+                where = f"analyses.{key}.datasets.{sample}"
+                yield f"{name}: {where}: this sample is also in {owner[sample]}"
+
+
+def _analysis_checks(analysis: Mapping[str, Any], selections: Sequence[str]) -> Iterator[str]:
+    """What is wrong within one analysis of datasets.yaml."""
+    fed = {
+        (channel, entry["stream"])
+        for entry in analysis["datasets"].values()
+        if entry["kind"] == "data"
+        for channel in entry["channels"]
+    }
+    for channel, stream in analysis["channels"].items():
+        if (channel, stream) not in fed:
+            yield f"channels.{channel}: no data of stream {stream!r} feed this channel"
+    for sample, entry in analysis["datasets"].items():
+        for problem in _dataset_checks(entry, analysis["channels"], selections):
+            yield f"datasets.{sample}.{problem}"
+
+
+def _dataset_checks(
+    entry: Mapping[str, Any], streams: Mapping[str, str], selections: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong within one dataset; `streams` are those of the analysis's channels."""
+    extra = entry.get("extra_channels", {})
+    if entry["kind"] == "data" and entry["stream"] not in streams.values():
+        hint = nearest(entry["stream"], dict.fromkeys(streams.values()))
+        yield f"stream: {entry['stream']!r} is the stream of no channel{hint}"
+    for selection in extra:
+        if selection not in selections:
+            hint = nearest(selection, selections)
+            yield f"extra_channels.{selection}: not a selection of this analysis{hint}"
+    for channel in chain(entry["channels"], *extra.values()):
+        if channel not in streams:
+            hint = nearest(channel, streams)
+            yield f"channels: {channel!r} is not a channel of this analysis{hint}"
+    for name, where in entry["places"].items():
+        total = sum(file["events"] for file in where["files"])
+        if total != where["events"]:
+            yield f"places.{name}.events: {where['events']}, but its files have {total}"
+
+
+def dump(config: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes a resolved configuration, complete enough to be given back to Snakemake."""
+    with open(path, "w", encoding="utf-8") as stream:
+        yaml.safe_dump(plain(config), stream, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,212 @@
+// The program around the compiled graph of an analysis: PROGRAM inspect|skim|merge|histogram, a JSON task on
+// standard input, a JSON result on standard output. The tasks are described in engine.py.
+
+#include "graph.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+using json = nlohmann::ordered_json;
+using namespace nanolake;
+
+bool AcceleratorIsOn(); // accelerator.cpp
+
+namespace {
+Columns Wanted(const json &columns)
+{
+   Columns wanted;
+   for (const auto &[name, type] : columns.items())
+      wanted.emplace_back(name, type);
+   return wanted;
+}
+
+// Events and cluster boundaries of files: {object, columns, paths}.
+json Inspect(const json &task)
+{
+   const ErrorTrap trap;
+   json files = json::array();
+   for (const std::string path : task.at("paths")) {
+      const std::string object = task.at("object");
+      const auto events = CheckInput(path, object, Wanted(task.at("columns")));
+      files.push_back({{"path", path}, {"events", events}, {"clusters", Clusters(path, object)}});
+      trap.Check("opening", path);
+   }
+   return {{"files", files}};
+}
+
+// Check all files of a task: samples of {name, object, files: [{path, events}]}.
+ROOT::RDF::Experimental::RDatasetSpec Open(const json &samples, const json &columns)
+{
+   const auto wanted = Wanted(columns);
+   ROOT::RDF::Experimental::RDatasetSpec spec;
+   for (const auto &sample : samples) {
+      const std::string object = sample.at("object");
+      std::vector<std::string> paths;
+      for (const auto &file : sample.at("files")) {
+         paths.push_back(file.at("path"));
+         CheckEvents(paths.back(), object, wanted, file.at("events"));
+      }
+      spec.AddSample({sample.at("name").get<std::string>(), object, paths});
+   }
+   return spec;
+}
+
+std::string FirstFile(const json &task)
+{
+   return task.at("samples").at(0).at("files").at(0).at("path");
+}
+
+json CutFlow(ROOT::RDF::RCutFlowReport &report)
+{
+   json steps = json::array();
+   for (const auto &cut : report)
+      if (!cut.GetName().empty())
+         steps.push_back({cut.GetName(), cut.GetPass()});
+   return steps;
+}
+
+std::vector<Channel> Book(ROOT::RDF::RNode root, const json &task)
+{
+   std::vector<Channel> channels;
+   const std::string kind = task.at("kind"), output = task.at("output");
+   for (const std::string channel : task.at("channels"))
+      channels.push_back(Skims().at(kind + "/" + channel)(root, output + "." + channel));
+   return channels;
+}
+
+// The loop of one unit: range [begin, end) of the chain of its files, all channels in one file.
+json Skim(const json &task)
+{
+   ErrorTrap trap;
+   const std::string output = task.at("output");
+   auto spec = Open(task.at("samples"), task.at("columns"));
+   spec.WithGlobalRange({task.at("range").at(0).get<Long64_t>(), task.at("range").at(1).get<Long64_t>()});
+   trap.Check("opening", FirstFile(task));
+   const auto before = TFile::GetFileBytesRead();
+   ROOT::RDataFrame df(spec);
+   auto count = df.Count();
+   auto channels = Book(df, task);
+   json result = {{"read", *count}, {"bytes_read", TFile::GetFileBytesRead() - before},
+                  {"accelerator", AcceleratorIsOn() ? "libdeflate" : "off"}};
+   trap.Check("reading", FirstFile(task));
+   std::vector<std::pair<std::string, std::string>> trees;
+   for (auto &channel : channels) {
+      result["cutflow"][channel.name] = CutFlow(*channel.report);
+      trees.emplace_back(channel.path, channel.name);
+   }
+   Gather(trees, output);
+   trap.Check("writing", output);
+   for (const auto &channel : channels)
+      std::remove(channel.path.c_str());
+   return result;
+}
+
+// All units of one sample in one tree `Events`, channel by channel, in order, with the constant
+// weight of each channel. Rewritten entry by entry: its bytes do not tell how many units there were.
+json Merge(const json &task)
+{
+   ErrorTrap trap;
+   const std::string output = task.at("output");
+   std::vector<std::string> columns = task.at("kept");
+   columns.emplace_back("weight");
+   const std::map<std::string, double> weights = task.at("weights");
+   ROOT::RDataFrame df(Open(task.at("samples"), json::object()));
+   const auto weight = [weights](unsigned int, const ROOT::RDF::RSampleInfo &info) {
+      return weights.at(info.GetSampleName());
+   };
+   ROOT::RDF::RNode node = df.DefinePerSample("weight_as_double", weight);
+   if (task.at("weight_type") == "float")
+      node = node.Define("weight", [](double w) { return float(w); }, {"weight_as_double"});
+   else
+      node = node.Define("weight", [](double w) { return w; }, {"weight_as_double"});
+   auto count = node.Count();
+   auto written = node.Snapshot("Events", Reproducible(output), columns, Output(5));
+   json result = {{"events", *count}};
+   trap.Check("merging into", output);
+   return result;
+}
+
+// A region of a reduced ntuple: its cut flow, and the range of its weights.
+struct Region {
+   ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;
+   ROOT::RDF::RResultPtr<double> lowest, highest;
+};
+
+Region Watch(ROOT::RDF::RNode node, bool single)
+{
+   ROOT::RDF::RNode weight =
+      single ? node.Define("weight_as_double", [](const float &w) { return double(w); }, {"weight"})
+             : node.Define("weight_as_double", [](const double &w) { return w; }, {"weight"});
+   return {node.Report(), weight.Min<double>("weight_as_double"), weight.Max<double>("weight_as_double")};
+}
+
+void Write(Part &part, std::vector<Region> &regions, const std::string &prefix, TFile &out, const std::string &path)
+{
+   for (auto &[name, number, histogram] : part.histograms) {
+      auto &region = regions[number];
+      const bool any = *region.lowest <= *region.highest; // of no event: highest < lowest
+      if (any && *region.lowest != *region.highest)
+         throw FileProblem("weight", path, "the weight is not constant in " + prefix);
+      WriteScaled(*histogram, prefix + "_" + name, any ? *region.lowest : 1.0, out);
+   }
+}
+
+// The histograms of all samples in one file; samples have parts: [[prefix, part], ...].
+json Histogram(const json &task)
+{
+   ErrorTrap trap;
+   TH1::AddDirectory(false);
+   const std::string output = task.at("output");
+   auto out = Create(output);
+   json result = {{"cutflow", json::object()}};
+   for (const auto &sample : task.at("samples")) {
+      const std::string path = sample.at("files").at(0).at("path"), name = sample.at("name");
+      ROOT::RDataFrame df(Open(json::array({sample}), task.at("columns")));
+      struct Booked {
+         std::string prefix;
+         Part part;
+         std::vector<Region> regions;
+      };
+      std::vector<Booked> parts;
+      for (const auto &part : sample.at("parts")) {
+         parts.push_back({part.at(0), Parts().at(part.at(1))(df), {}});
+         for (auto &node : parts.back().part.regions)
+            parts.back().regions.push_back(Watch(node, task.at("weight_type") == "float"));
+      }
+      for (auto &[prefix, part, regions] : parts) {
+         Write(part, regions, prefix, *out, path);
+         for (auto &region : regions)
+            for (const auto &step : CutFlow(*region.report))
+               result["cutflow"][name][step.at(0).get<std::string>()] = step.at(1);
+      }
+      trap.Check("filling histograms from", path);
+   }
+   out->Close();
+   trap.Check("writing", output);
+   return result;
+}
+} // namespace
+
+int main(int argc, char **argv)
+{
+   const std::map<std::string, json (*)(const json &)> actions{
+      {"inspect", Inspect}, {"skim", Skim}, {"merge", Merge}, {"histogram", Histogram}};
+   const auto action = actions.find(argc == 2 ? argv[1] : "");
+   if (action == actions.end()) {
+      std::cerr << "usage: " << argv[0] << " inspect|skim|merge|histogram < task.json > result.json\n";
+      return 2;
+   }
+   json result;
+   try {
+      result = action->second(json::parse(std::string{std::istreambuf_iterator<char>(std::cin), {}}));
+   } catch (const FileProblem &e) {
+      result = {{"problem", {{"kind", e.kind}, {"file", e.file}, {"what", e.what()}}}};
+   } catch (const std::exception &e) {
+      result = {{"problem", {{"kind", "bug"}, {"file", ""}, {"what", e.what()}}}};
+   }
+   std::cout << result.dump() << std::endl;
+   return result.contains("problem") ? 1 : 0;
+}

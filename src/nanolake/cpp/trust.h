@@ -1,0 +1,203 @@
+// Trust in files: what is checked before a file is read, while it is read, and how files are written
+// so that their bytes do not depend on chance. Shared by the compiled programs and, through ROOT's
+// interpreter, by the JIT engine, so that both behave alike.
+#ifndef NANOLAKE_TRUST_H
+#define NANOLAKE_TRUST_H
+
+#include <ROOT/RDataFrame.hxx>
+#include <TError.h>
+#include <TFile.h>
+#include <TH1D.h>
+#include <TKey.h>
+#include <TLeaf.h>
+#include <TTree.h>
+
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nanolake {
+// A problem with one file; `kind` is a word that the Python side turns into a remedy.
+struct FileProblem : std::runtime_error {
+   std::string kind, file;
+   FileProblem(std::string k, std::string f, const std::string &what)
+      : std::runtime_error(what), kind(std::move(k)), file(std::move(f))
+   {
+   }
+};
+
+// ROOT reports a corrupt basket, a failed read or a full disk as a message and goes on. Here every
+// error message is kept, and Check() turns the first one into an exception.
+class ErrorTrap {
+   static std::string &First()
+   {
+      static std::string first;
+      return first;
+   }
+   static void Handle(int level, Bool_t abort, const char *where, const char *what)
+   {
+      if (level >= kError && First().empty())
+         First() = std::string(where ? where : "") + ": " + (what ? what : "");
+      DefaultErrorHandler(level, abort, where, what);
+   }
+   ErrorHandlerFunc_t fPrevious;
+
+public:
+   ErrorTrap() : fPrevious(SetErrorHandler(Handle)) { First().clear(); }
+   ~ErrorTrap() { SetErrorHandler(fPrevious); }
+   ErrorTrap(const ErrorTrap &) = delete;
+   void Check(const std::string &doing, const std::string &file) const
+   {
+      if (!First().empty())
+         throw FileProblem("corrupt", file, "error while " + doing + ": " + First());
+   }
+};
+
+// The type of a column in one spelling for TTree and RNTuple: "RVec<Float_t>", "UInt_t", ...
+inline std::string PlainType(std::string type)
+{
+   const std::pair<const char *, const char *> spellings[] = {
+      {"ROOT::VecOps::", ""},        {"ROOT::", ""},          {"std::vector", "RVec"},
+      {"std::uint32_t", "UInt_t"},   {"std::int32_t", "Int_t"}, {"std::uint64_t", "ULong64_t"},
+      {"unsigned int", "UInt_t"}};
+   for (const auto &[from, to] : spellings)
+      for (auto at = type.find(from); at != std::string::npos; at = type.find(from))
+         type.replace(at, std::string(from).size(), to);
+   const std::pair<const char *, const char *> words[] = {
+      {"float", "Float_t"}, {"int", "Int_t"}, {"bool", "Bool_t"}, {"double", "Double_t"}};
+   for (const auto &[from, to] : words)
+      if (type == from)
+         return to;
+      else if (type == std::string("RVec<") + from + ">")
+         return std::string("RVec<") + to + ">";
+   return type;
+}
+
+using Columns = std::vector<std::pair<std::string, std::string>>; // name, type
+
+inline void CheckColumn(const std::string &path, const std::string &name, const std::string &wanted,
+                        const std::string &found)
+{
+   if (found.empty())
+      throw FileProblem("schema", path, "there is no column " + name);
+   if (PlainType(found) != wanted)
+      throw FileProblem("schema", path, "column " + name + " is " + PlainType(found) + ", not " + wanted);
+}
+
+inline std::string LeafType(TTree &tree, const std::string &name)
+{
+   auto *leaf = tree.GetLeaf(name.c_str());
+   if (!leaf)
+      return "";
+   const std::string type = leaf->GetTypeName();
+   return leaf->GetLeafCount() ? "RVec<" + type + ">" : type;
+}
+
+// Open one input, look at it without reading events, and return its number of events. The columns
+// of a TTree or of an RNTuple must be there with the given types.
+inline Long64_t CheckInput(const std::string &path, const std::string &object, const Columns &columns)
+{
+   std::unique_ptr<TFile> file{TFile::Open(path.c_str(), "READ")};
+   if (!file || file->IsZombie())
+      throw FileProblem("unreadable", path, "it cannot be opened as a ROOT file");
+   if (file->TestBit(TFile::kRecovered))
+      throw FileProblem("truncated", path, "it is cut short, or was never closed");
+   if (auto *tree = file->Get<TTree>(object.c_str())) {
+      for (const auto &[name, type] : columns)
+         CheckColumn(path, name, type, LeafType(*tree, name));
+      return tree->GetEntries();
+   }
+   auto *key = file->GetKey(object.c_str());
+   if (!key || std::string(key->GetClassName()).find("RNTuple") == std::string::npos)
+      throw FileProblem("schema", path, "there is no tree " + object);
+   ROOT::RDataFrame df(object, path);
+   for (const auto &[name, type] : columns)
+      CheckColumn(path, name, type, df.HasColumn(name) ? df.GetColumnType(name) : "");
+   return df.Count().GetValue();
+}
+
+// First entries of the clusters of a TTree, and its end; nothing for an RNTuple.
+inline std::vector<Long64_t> Clusters(const std::string &path, const std::string &object)
+{
+   std::unique_ptr<TFile> file{TFile::Open(path.c_str(), "READ")};
+   auto *tree = file ? file->Get<TTree>(object.c_str()) : nullptr;
+   std::vector<Long64_t> starts;
+   if (!tree)
+      return starts;
+   auto cluster = tree->GetClusterIterator(0);
+   for (Long64_t start = cluster.Next(); start < tree->GetEntries(); start = cluster.Next())
+      starts.push_back(start);
+   starts.push_back(tree->GetEntries());
+   return starts;
+}
+
+// CheckInput, and the number of events must be that of the catalogue.
+inline void CheckEvents(const std::string &path, const std::string &object, const Columns &columns,
+                        Long64_t expected)
+{
+   if (const auto events = CheckInput(path, object, columns); events != expected)
+      throw FileProblem("events", path, "it holds " + std::to_string(events) + " events, the catalogue says " +
+                                           std::to_string(expected));
+}
+
+// Options of every tree we write. Basket size and flushing are fixed, and in entries: they would
+// be taken over from the input, and the bytes of the output with them.
+inline ROOT::RDF::RSnapshotOptions Output(int level)
+{
+   ROOT::RDF::RSnapshotOptions options;
+   options.fLazy = true;
+   options.fCompressionAlgorithm = ROOT::RCompressionSetting::EAlgorithm::kZSTD;
+   options.fCompressionLevel = level;
+   options.fBasketSize = 32000;
+   options.fAutoFlush = 100000;
+   return options;
+}
+
+// "?reproducible=fixed": no time, no random identifier, no path inside the file.
+inline std::string Reproducible(const std::string &path)
+{
+   return path + "?reproducible=fixed";
+}
+
+inline std::unique_ptr<TFile> Create(const std::string &path)
+{
+   std::unique_ptr<TFile> file{TFile::Open(Reproducible(path).c_str(), "RECREATE")};
+   if (!file || file->IsZombie())
+      throw FileProblem("unwritable", path, "it cannot be written");
+   return file;
+}
+
+// Put trees that lie in files of their own into one file, baskets as they are.
+// trees: (file, name of the tree).
+inline void Gather(const std::vector<std::pair<std::string, std::string>> &trees, const std::string &path)
+{
+   auto out = Create(path);
+   for (const auto &[from, object] : trees) {
+      std::unique_ptr<TFile> in{TFile::Open(from.c_str(), "READ")};
+      auto *tree = in ? in->Get<TTree>(object.c_str()) : nullptr;
+      if (!tree)
+         throw FileProblem("unreadable", from, "there is no tree " + object);
+      out->cd();
+      out->SetCompressionSettings(in->GetCompressionSettings());
+      std::unique_ptr<TTree> copy{tree->CloneTree(-1, "fast")};
+      copy->Write();
+   }
+   out->Close();
+}
+
+// Write a histogram that was filled with unit weights, scaled by the sample's constant weight: its
+// contents do not depend on the order of the events. Statistics would: they are reset.
+inline void WriteScaled(const TH1D &filled, const std::string &name, double weight, TFile &out)
+{
+   std::unique_ptr<TH1D> scaled{static_cast<TH1D *>(filled.Clone(name.c_str()))};
+   scaled->SetDirectory(nullptr);
+   scaled->Sumw2();
+   scaled->Scale(weight);
+   scaled->ResetStats();
+   out.WriteTObject(scaled.get());
+}
+} // namespace nanolake
+#endif

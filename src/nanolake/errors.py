@@ -1,0 +1,28 @@
+"""The errors a user meets: each says what went wrong, where, and what to do about it."""
+
+
+class NanolakeError(Exception):
+    """Base of all errors that are printed without a traceback."""
+
+
+class InputError(NanolakeError):
+    """An input file cannot be trusted or read.
+
+    Args:
+        file: Logical name of the file (sample or DID).
+        replica: Path or URL that was tried.
+        problem: What is wrong with it.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, file: str, replica: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{file}: {problem}\n  replica: {replica}\n  remedy:  {remedy}")
+        self.file, self.replica, self.problem, self.remedy = file, replica, problem, remedy
+
+
+class BooksError(NanolakeError):
+    """The events of the catalogue, those read and those booked are not the same number."""
+
+
+class EngineError(NanolakeError):
+    """The event loop failed, or its compiled program could not be built."""

@@ -1,0 +1,80 @@
+"""Writes flat numpy columns as a TTree like those of CMS Open Data: bytes follow from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanolake.schema import TREE, Branch
+
+Columns = Mapping[str, np.ndarray]
+
+DTYPES = {"O": np.bool_, "I": np.int32, "i": np.uint32, "l": np.uint64, "F": np.float32}
+ZLIB_LEVEL_1 = 101  # ROOT's code for the compression of the published files
+
+
+def _declare_writer() -> Any:
+    """The C++ class that fills the tree; compiled once a process."""
+    import ROOT
+
+    if not hasattr(ROOT, "nanolake") or not hasattr(ROOT.nanolake, "TreeWriter"):
+        ROOT.gInterpreter.Declare(files("nanolake").joinpath("cpp/tree_writer.h").read_text())
+    return ROOT.nanolake.TreeWriter
+
+
+def _checked(columns: Columns, layout: Sequence[Branch]) -> tuple[list[np.ndarray], int]:
+    """The arrays in file order and the number of events; refuses wrong names, types or lengths."""
+    names = {branch.name for branch in layout}
+    if names != set(columns):
+        raise ValueError(f"columns differ from the schema: {sorted(names ^ set(columns))}")
+    arrays: list[np.ndarray] = [
+        np.ascontiguousarray(columns[b.name], dtype=DTYPES[b.letter]) for b in layout
+    ]
+    entries = len(arrays[0])
+    for branch, array in zip(layout, arrays, strict=True):
+        length = int(columns[branch.counter].sum()) if branch.counter else entries
+        if len(array) != length:
+            raise ValueError(f"column {branch.name} holds {len(array)} values, expected {length}")
+    return arrays, entries
+
+
+def write_tree(
+    path: Path, layout: Sequence[Branch], clusters: Iterable[Columns], *, cluster_events: int
+) -> int:
+    """Writes clusters of events to a new file, ZLIB level 1, same bytes for the same columns.
+
+    Args:
+        path: File to make; an existing one is overwritten.
+        layout: Branches in file order; an array follows its counter.
+        clusters: Columns by branch name: scalars of length n, arrays flat, of the counter's sum.
+            One basket a branch; n is cluster_events in all but the last.
+        cluster_events: What readers are told about n.
+
+    Returns:
+        Number of events written.
+
+    Raises:
+        OSError: If the file cannot be made or written to its end.
+        ValueError: If a cluster does not follow the layout.
+    """
+    # `reproducible=fixed` leaves the date, the UUID and the file's name out of the bytes.
+    writer = _declare_writer()(f"{path}?reproducible=fixed", TREE, ZLIB_LEVEL_1, cluster_events)
+    if writer.file.IsZombie():
+        raise OSError(f"cannot create {path}")
+    position = {branch.name: i for i, branch in enumerate(layout)}
+    for branch in layout:
+        writer.Add(branch.name, branch.leaf, branch.letter, position.get(branch.counter or "", -1))
+    total = 0
+    for cluster in clusters:
+        arrays, entries = _checked(cluster, layout)
+        addresses = np.array([array.ctypes.data for array in arrays], dtype=np.uint64)
+        if entries and not writer.Fill(addresses, entries):
+            raise OSError(f"cannot write {path}: is the disk full?")
+        total += entries
+    if not writer.Close():
+        raise OSError(f"cannot write {path}: is the disk full?")
+    return total

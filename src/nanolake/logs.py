@@ -1,0 +1,36 @@
+"""Logs of jobs: everything a job prints, ROOT's C++ messages too, goes into its log file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nanolake.errors import NanolakeError
+
+
+@contextmanager
+def logged(path: str) -> Iterator[None]:
+    """Send both output streams of this process to a file while the block runs.
+
+    An error of ours is written as its message alone, any other with its traceback; both end the
+    process with status 1.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The descriptors, not the Python objects: C++ and child processes know only those.
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    except NanolakeError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

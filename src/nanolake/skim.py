@@ -1,0 +1,144 @@
+"""Skim: one unit of work, from events in the lake to selected events and a ledger entry."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanolake import __version__, analyses, engine, sources
+from nanolake.catalogue import read, write
+from nanolake.errors import BooksError
+
+
+def find_unit(plan: Mapping[str, Any], sample: str, unit: str) -> dict[str, Any]:
+    """A unit of a plan, with its files.
+
+    Raises:
+        KeyError: The plan has no such unit.
+    """
+    entry = plan["samples"][sample]
+    for candidate in entry["units"]:
+        if candidate["name"] == unit:
+            files = entry["files"][candidate["first"] : candidate["last"]]
+            return {**candidate, "files": files}
+    raise KeyError(f"the plan has no unit {sample}/{unit}")
+
+
+def _task(
+    plan: Mapping[str, Any], sample: str, unit: Mapping[str, Any], part: str
+) -> dict[str, Any]:
+    entry = plan["samples"][sample]
+    files = [{"path": file["path"], "events": file["events"]} for file in unit["files"]]
+    return {
+        "samples": [{"name": sample, "object": plan["tree"], "files": files}],
+        "columns": analyses.load(plan["analysis"]).columns(entry["kind"]),
+        "range": unit["range"],
+        "kind": entry["kind"],
+        "channels": entry["channels"],
+        "output": part,
+    }
+
+
+def _cpu_seconds() -> float:
+    own, children = (
+        resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def check_read(sample: str, unit: Mapping[str, Any], read_events: int) -> None:
+    """The events read must be those planned.
+
+    Raises:
+        BooksError: They are not.
+    """
+    planned = unit["range"][1] - unit["range"][0]
+    if read_events != planned:
+        raise BooksError(
+            f"{sample}/{unit['name']}: {planned} events planned, {read_events} read"
+            f" from {', '.join(file['path'] for file in unit['files'])}\n"
+            "  remedy:  check the files, delete the catalogue and run again"
+        )
+
+
+def run(
+    program: str,
+    plan_file: str,
+    events_file: str,
+    ledger_file: str,
+    *,
+    sample: str,
+    unit: str,
+    verify: str = "checksum",
+    accelerator: str = "auto",
+    fingerprint: str = "",
+) -> dict[str, Any]:
+    """Run one unit; its outputs appear under their names only when they are complete.
+
+    Args:
+        program: The engine of the analysis.
+        plan_file: The plan that holds the unit.
+        events_file: Output: selected events, one tree a channel.
+        ledger_file: Output: the unit's ledger entry.
+        sample: Sample of the unit.
+        unit: Name of the unit.
+        verify: How inputs are compared with the catalogue: `checksum` or `size`.
+        accelerator: `auto` or `off`.
+        fingerprint: Hash of the graph, for the ledger.
+
+    Raises:
+        InputError: An input cannot be trusted.
+        BooksError: Not all planned events were read.
+        EngineError: The event loop failed.
+    """
+    started, plan = time.time(), read(plan_file)
+    chosen = find_unit(plan, sample, unit)
+    for file in chosen["files"]:
+        sources.verify(file, sample, how=verify)
+    part = f"{events_file}.part"
+    Path(part).parent.mkdir(parents=True, exist_ok=True)
+    result = engine.run(program, "skim", _task(plan, sample, chosen, part), accelerator=accelerator)
+    check_read(sample, chosen, result["read"])
+    ledger = {
+        "analysis": plan["analysis"],
+        "sample": sample,
+        "unit": unit,
+        "key": chosen["key"],
+        "files": [_replica(file) for file in chosen["files"]],
+        "range": chosen["range"],
+        **result,
+        "output": sources.stamp(part),
+        "wall_seconds": round(time.time() - started, 3),
+        "cpu_seconds": round(_cpu_seconds(), 3),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        "host": platform.node(),
+        "software": software(program, fingerprint),
+    }
+    os.replace(part, events_file)
+    write(ledger_file, ledger)
+    return ledger
+
+
+def _replica(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {"replica": file["path"], **{k: file[k] for k in ("bytes", "adler32", "events")}}
+
+
+def software(program: str, fingerprint: str) -> dict[str, str]:
+    """Versions behind a result."""
+    from nanolake.root import installation
+
+    with open(program, "rb") as stream:
+        kind = "jit" if stream.read(2) == b"#!" else "compiled"
+    return {
+        "nanolake": __version__,
+        "ROOT": installation().version,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "engine": kind,
+        "graph": fingerprint,
+    }

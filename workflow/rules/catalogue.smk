@@ -1,0 +1,56 @@
+"""The engine, the catalogue and the plan of an analysis.
+
+Needs the inputs; makes the program that reads them, the list of what they hold, and the units.
+"""
+
+
+rule engine:
+    output:
+        "<results>/{analysis}/engine",
+    log:
+        "logs/engine/{analysis}.log",
+    conda:
+        "nanolake"
+    params:
+        selection=selection,
+        mode=config["engine"],
+        fingerprint=lambda wildcards: engine.fingerprint(
+            wildcards.analysis, selection(wildcards)
+        ),
+    script:
+        "../scripts/engine.py"
+
+
+rule catalogue:
+    input:
+        engine=ancient("<results>/{analysis}/engine"),
+        files=local_files,
+    output:
+        "<results>/{analysis}/catalogue.json",
+    log:
+        "logs/catalogue/{analysis}.log",
+    conda:
+        "nanolake"
+    params:
+        entries=entries,
+        streams=lambda wildcards: config["datasets"]["analyses"][wildcards.analysis][
+            "channels"
+        ],
+    script:
+        "../scripts/catalogue.py"
+
+
+checkpoint plan:
+    input:
+        "<results>/{analysis}/catalogue.json",
+    output:
+        "<results>/{analysis}/plan.json",
+    log:
+        "logs/plan/{analysis}.log",
+    localrule: True
+    conda:
+        "nanolake"
+    params:
+        events_per_unit=lambda wildcards: config["units"][wildcards.analysis],
+    script:
+        "../scripts/plan.py"

@@ -1,0 +1,53 @@
+"""The run as a whole: its ledger, its configuration, its report."""
+
+
+rule ledger:
+    input:
+        books,
+    output:
+        "<results>/ledger.json",
+    log:
+        "logs/ledger.log",
+    localrule: True
+    conda:
+        "nanolake"
+    script:
+        "../scripts/ledger.py"
+
+
+rule configuration:
+    output:
+        "<results>/config.yaml",
+    log:
+        "logs/configuration.log",
+    localrule: True
+    conda:
+        "nanolake"
+    params:
+        config=config,
+    script:
+        "../scripts/configuration.py"
+
+
+rule report:
+    input:
+        ledger="<results>/ledger.json",
+        catalogues=expand("<results>/{analysis}/catalogue.json", analysis=SAMPLES),
+        cutflows=expand("<results>/{analysis}/cutflow.csv", analysis=SAMPLES),
+        plots=[
+            f"<results>/{analysis}/plots/{plot}.png"
+            for analysis in SAMPLES
+            for plot in analyses.load(analysis).figure_names()
+        ],
+        template=workflow.source_path("../report/report.html"),
+    output:
+        "<results>/report.html",
+    log:
+        "logs/report.log",
+    localrule: True
+    conda:
+        "nanolake"
+    params:
+        titles={name: config["datasets"]["analyses"][name]["title"] for name in SAMPLES},
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,24 @@
+"""Skim: one unit of work. Needs the engine and the plan, makes selected events and a ledger."""
+
+
+rule skim:
+    input:
+        engine=ancient("<results>/{analysis}/engine"),
+        plan=ancient("<results>/{analysis}/plan.json"),
+    output:
+        events="<results>/{analysis}/units/{sample}/{unit}.root",
+        ledger="<results>/{analysis}/units/{sample}/{unit}.json",
+    log:
+        "logs/skim/{analysis}/{sample}/{unit}.log",
+    conda:
+        "nanolake"
+    threads: 1
+    resources:
+        mem="1GB",
+    params:
+        key=unit_key,
+        graph=graph("skim"),
+        verify=config["verify"],
+        accelerator=config["accelerator"],
+    script:
+        "../scripts/skim.py"

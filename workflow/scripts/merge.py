@@ -1,0 +1,17 @@
+"""Merge the units of one sample and close its books."""
+
+from nanolake.logs import logged
+
+with logged(snakemake.log[0]):
+    from nanolake.merge import run
+
+    run(
+        snakemake.input.engine,
+        snakemake.input.plan,
+        snakemake.input.events,
+        snakemake.input.ledgers,
+        snakemake.output.ntuple,
+        snakemake.output.books,
+        sample=snakemake.wildcards.sample,
+        accelerator=snakemake.params.accelerator,
+    )

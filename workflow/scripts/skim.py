@@ -1,0 +1,18 @@
+"""Run one unit."""
+
+from nanolake.logs import logged
+
+with logged(snakemake.log[0]):
+    from nanolake.skim import run
+
+    run(
+        snakemake.input.engine,
+        snakemake.input.plan,
+        snakemake.output.events,
+        snakemake.output.ledger,
+        sample=snakemake.wildcards.sample,
+        unit=snakemake.wildcards.unit,
+        verify=snakemake.params.verify,
+        accelerator=snakemake.params.accelerator,
+        fingerprint=snakemake.params.graph,
+    )
