@@ -10,7 +10,7 @@ rule engine:
     log:
         "logs/engine/{analysis}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         selection=selection,
         mode=config["engine"],
@@ -30,7 +30,7 @@ rule catalogue:
     log:
         "logs/catalogue/{analysis}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         entries=entries,
         streams=lambda wildcards: config["datasets"]["analyses"][wildcards.analysis][
@@ -49,7 +49,7 @@ checkpoint plan:
         "logs/plan/{analysis}.log",
     localrule: True
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         events_per_unit=lambda wildcards: config["units"][wildcards.analysis],
     script:

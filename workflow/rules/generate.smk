@@ -10,7 +10,7 @@ rule generate:
     log:
         "logs/generate/{sample}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         events=lambda wildcards: default_events(
             wildcards.sample, config["synthetic"]["scale"]

@@ -13,7 +13,7 @@ rule histogram:
     log:
         "logs/histogram/{analysis}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     resources:
         mem="1GB",
     params:
@@ -43,6 +43,6 @@ rule cutflow:
         "logs/cutflow/{analysis}.log",
     localrule: True
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     script:
         "../scripts/cutflow.py"

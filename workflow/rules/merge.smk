@@ -13,7 +13,7 @@ rule merge:
     log:
         "logs/merge/{analysis}/{sample}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     resources:
         mem="1GB",
     params:

@@ -26,7 +26,7 @@ for analysis in config["analyses"]:
         log:
             f"logs/plot/{analysis}.log",
         conda:
-            "nanolake"
+            "../../envs/conda.yaml"
         params:
             analysis=analysis,
             options=config.get(analysis, {}),

@@ -10,7 +10,7 @@ rule ledger:
         "logs/ledger.log",
     localrule: True
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     script:
         "../scripts/ledger.py"
 
@@ -22,7 +22,7 @@ rule configuration:
         "logs/configuration.log",
     localrule: True
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         config=config,
     script:
@@ -46,7 +46,7 @@ rule report:
         "logs/report.log",
     localrule: True
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     params:
         titles={name: config["datasets"]["analyses"][name]["title"] for name in SAMPLES},
     script:

@@ -11,7 +11,7 @@ rule skim:
     log:
         "logs/skim/{analysis}/{sample}/{unit}.log",
     conda:
-        "nanolake"
+        "../../envs/conda.yaml"
     threads: 1
     resources:
         mem="1GB",

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanolake.schema import branches
+from nanolake.sources import adler32
 
 MAX_CLUSTER = 60_000  # events: the generators number them with 16 bits within a cluster
 SMALL_CLUSTER, LARGE_CLUSTER = 25_000, 50_000
@@ -116,15 +117,6 @@ def _clusters(
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, name, i])))
         n = min(cluster_events, events - first)
         yield make(rng, n, sample=sample, first=first, worth=recipe.worth)
-
-
-def adler32(path: Path) -> str:
-    """Checksum of a file as the Open Data portal and Rucio give it: 8 hexadecimal digits."""
-    value = 1
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            value = zlib.adler32(block, value)
-    return f"{value:08x}"
 
 
 def generate_file(
