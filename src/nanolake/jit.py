@@ -41,7 +41,7 @@ def _cutflow(report: Any) -> list[list[Any]]:
     return [[str(cut.GetName()), int(cut.GetPass())] for cut in report if cut.GetName()]
 
 
-def inspect(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
+def inspect(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
     """Events and cluster boundaries of files."""
     ROOT = root.load()
     wanted, files = _columns(task["columns"]), []
@@ -52,13 +52,14 @@ def inspect(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
     return {"files": files}
 
 
-def skim(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
+def skim(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
     """The loop of one unit."""
     ROOT = root.load()
     ROOT.gInterpreter.Declare(analysis.HELPERS)
     output, kind = task["output"], task["kind"]
     spec = _open(task["samples"], task["columns"])
     spec.WithGlobalRange(tuple(task["range"]))
+    trap.Guard("reading", task["samples"][0]["files"][0]["path"])
     before = ROOT.TFile.GetFileBytesRead()
     df = ROOT.RDataFrame(spec)
     count = df.Count()
@@ -84,10 +85,11 @@ def skim(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
     return result
 
 
-def merge(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
+def merge(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
     """All units of one sample in one tree `Events`."""
     ROOT = root.load()
     df = ROOT.RDataFrame(_open(task["samples"], {}))
+    trap.Guard("merging into", task["output"])
     weight = " : ".join(
         f'rdfsampleinfo_.GetSampleName() == "{name}" ? {value!r}'
         for name, value in task["weights"].items()
@@ -140,7 +142,7 @@ def _write_part(booked: Mapping[str, _Filled], prefix: str, out: Any, path: str)
         ROOT.nanolake.WriteScaled(histogram, f"{prefix}_{name}", lowest if some else 1.0, out)
 
 
-def histogram(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any]:
+def histogram(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
     """The histograms of all samples in one file."""
     ROOT = root.load()
     ROOT.TH1.AddDirectory(False)
@@ -149,6 +151,7 @@ def histogram(analysis: ModuleType, selection: str, task: Task) -> dict[str, Any
     for sample in task["samples"]:
         path, cutflow = sample["files"][0]["path"], cutflows.setdefault(sample["name"], {})
         df = ROOT.RDataFrame(_open([sample], task["columns"]))
+        trap.Guard("filling histograms from", path)
         reports: list[Any] = []
         parts = [
             (prefix, analysis.book(_Region(df, reports), part)) for prefix, part in sample["parts"]
@@ -168,10 +171,9 @@ def _guarded(analysis: ModuleType, selection: str, action: str, task: Task) -> d
     """Run an action; problems with files come back as results, as from the compiled engine."""
     ROOT = root.load()
     trap = ROOT.nanolake.ErrorTrap()
-    where = task.get("output", "")
     try:
-        result = ACTIONS[action](analysis, selection, task)
-        trap.Check(action, where)
+        result = ACTIONS[action](analysis, selection, task, trap)
+        trap.Check(action, task.get("output", ""))
     except ROOT.nanolake.FileProblem as error:
         return {"problem": {"kind": str(error.kind), "file": str(error.file), "what": _what(error)}}
     return result

@@ -84,21 +84,20 @@ json Skim(const json &task)
    const std::string output = task.at("output");
    auto spec = Open(task.at("samples"), task.at("columns"));
    spec.WithGlobalRange({task.at("range").at(0).get<Long64_t>(), task.at("range").at(1).get<Long64_t>()});
-   trap.Check("opening", FirstFile(task));
+   trap.Guard("reading", FirstFile(task));
    const auto before = TFile::GetFileBytesRead();
    ROOT::RDataFrame df(spec);
    auto count = df.Count();
    auto channels = Book(df, task);
    json result = {{"read", *count}, {"bytes_read", TFile::GetFileBytesRead() - before},
                   {"accelerator", AcceleratorIsOn() ? "libdeflate" : "off"}};
-   trap.Check("reading", FirstFile(task));
+   trap.Guard("writing", output);
    std::vector<std::pair<std::string, std::string>> trees;
    for (auto &channel : channels) {
       result["cutflow"][channel.name] = CutFlow(*channel.report);
       trees.emplace_back(channel.path, channel.name);
    }
    Gather(trees, output);
-   trap.Check("writing", output);
    for (const auto &channel : channels)
       std::remove(channel.path.c_str());
    return result;
@@ -114,6 +113,7 @@ json Merge(const json &task)
    columns.emplace_back("weight");
    const std::map<std::string, double> weights = task.at("weights");
    ROOT::RDataFrame df(Open(task.at("samples"), json::object()));
+   trap.Guard("merging into", output);
    const auto weight = [weights](unsigned int, const ROOT::RDF::RSampleInfo &info) {
       return weights.at(info.GetSampleName());
    };
@@ -124,9 +124,7 @@ json Merge(const json &task)
       node = node.Define("weight", [](double w) { return w; }, {"weight_as_double"});
    auto count = node.Count();
    auto written = node.Snapshot("Events", Reproducible(output), columns, Output(5));
-   json result = {{"events", *count}};
-   trap.Check("merging into", output);
-   return result;
+   return {{"events", *count}};
 }
 
 // A region of a reduced ntuple: its cut flow, and the range of its weights.
@@ -165,6 +163,8 @@ json Histogram(const json &task)
    for (const auto &sample : task.at("samples")) {
       const std::string path = sample.at("files").at(0).at("path"), name = sample.at("name");
       ROOT::RDataFrame df(Open(json::array({sample}), task.at("columns")));
+      trap.Guard("filling histograms from", path);
+      result["cutflow"][name] = json::object();
       struct Booked {
          std::string prefix;
          Part part;
@@ -182,10 +182,9 @@ json Histogram(const json &task)
             for (const auto &step : CutFlow(*region.report))
                result["cutflow"][name][step.at(0).get<std::string>()] = step.at(1);
       }
-      trap.Check("filling histograms from", path);
    }
+   trap.Guard("writing", output);
    out->Close();
-   trap.Check("writing", output);
    return result;
 }
 } // namespace

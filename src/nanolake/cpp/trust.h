@@ -12,6 +12,8 @@
 #include <TLeaf.h>
 #include <TTree.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -29,30 +31,63 @@ struct FileProblem : std::runtime_error {
    }
 };
 
-// ROOT reports a corrupt basket, a failed read or a full disk as a message and goes on. Here every
-// error message is kept, and Check() turns the first one into an exception.
+// A JSON string, for a result that must be written when nothing else works any more.
+inline std::string Quoted(const std::string &text)
+{
+   std::string out = "\"";
+   for (const char c : text)
+      if (c == '"' || c == '\\')
+         out += std::string("\\") + c;
+      else
+         out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+   return out + "\"";
+}
+
+// ROOT reports a corrupt basket, a failed read or a full disk as a message and goes on with what is
+// in memory. Here the first error message is kept, and Check() turns it into an exception. In an
+// event loop that is too late, as garbage may crash the loop: after Guard() the first error
+// message ends the process, its problem written as the result of the task.
 class ErrorTrap {
-   static std::string &First()
+   struct State {
+      std::string first, doing, file;
+   };
+   static State &Get()
    {
-      static std::string first;
-      return first;
+      static State state;
+      return state;
    }
+   static std::string What() { return "error while " + Get().doing + ": " + Get().first; }
    static void Handle(int level, Bool_t abort, const char *where, const char *what)
    {
-      if (level >= kError && First().empty())
-         First() = std::string(where ? where : "") + ": " + (what ? what : "");
       DefaultErrorHandler(level, abort, where, what);
+      if (level < kError || !Get().first.empty())
+         return;
+      Get().first = std::string(where ? where : "") + ": " + (what ? what : "");
+      if (Get().doing.empty())
+         return;
+      std::printf("{\"problem\": {\"kind\": \"corrupt\", \"file\": %s, \"what\": %s}}\n",
+                  Quoted(Get().file).c_str(), Quoted(What()).c_str());
+      std::fflush(stdout);
+      std::_Exit(1);
    }
    ErrorHandlerFunc_t fPrevious;
 
 public:
-   ErrorTrap() : fPrevious(SetErrorHandler(Handle)) { First().clear(); }
+   ErrorTrap() : fPrevious(SetErrorHandler(Handle)) { Get() = {}; }
    ~ErrorTrap() { SetErrorHandler(fPrevious); }
    ErrorTrap(const ErrorTrap &) = delete;
+   void Guard(const std::string &doing, const std::string &file) const
+   {
+      Check(doing, file);
+      Get().doing = doing;
+      Get().file = file;
+   }
    void Check(const std::string &doing, const std::string &file) const
    {
-      if (!First().empty())
-         throw FileProblem("corrupt", file, "error while " + doing + ": " + First());
+      if (Get().first.empty())
+         return;
+      Get().doing = doing;
+      throw FileProblem("corrupt", file, What());
    }
 };
 
