@@ -193,15 +193,28 @@ def run(
         env=environment,
     )
     lines = process.stdout.strip().splitlines()
-    if not lines or not lines[-1].startswith("{"):
-        raise EngineError(
-            f"{action}: the engine ended with status {process.returncode} and no result;"
-            " its messages are above"
-        )
-    result: dict[str, Any] = json.loads(lines[-1])
-    if "problem" in result:
+    result: dict[str, Any] = {}
+    if lines and lines[-1].startswith("{"):
+        result = json.loads(lines[-1])
+    if result and "problem" not in result:
+        return result
+    _remove_outputs(task)
+    if result and result["problem"]["kind"] == "by-jit":
+        return run(_jit_script(*result["problem"]["what"].split()), action, task)
+    if result:
         raise _error(action, result["problem"])
-    return result
+    raise EngineError(
+        f"{action}: the engine ended with status {process.returncode} and no result;"
+        " its messages are above"
+    )
+
+
+def _remove_outputs(task: Mapping[str, Any]) -> None:
+    """What a task that failed has left: its output, and the channels' own files beside it."""
+    output = Path(task.get("output", ""))
+    for path in (output, *output.parent.glob(f"{output.name}.*")):
+        if path.is_file():
+            path.unlink()
 
 
 def _error(action: str, problem: Mapping[str, str]) -> NanolakeError:

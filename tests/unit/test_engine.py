@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def run_chain(program, analysis, source, kind, channels, folder, tasks, cuts=(),
     events = tasks.events(source)
     edges = [0, *cuts, events]
     units, flows = [], []
-    for number, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(edges)):
         unit = folder / f"u{number}.root"
         task = tasks.skim(analysis, source, unit, kind=kind, channels=channels, range_=[begin, end])
         result = engine.run(program, "skim", task)

@@ -59,7 +59,7 @@ std::string FirstFile(const json &task)
    return task.at("samples").at(0).at("files").at(0).at("path");
 }
 
-json CutFlow(ROOT::RDF::RCutFlowReport &report)
+json Steps(ROOT::RDF::RCutFlowReport &report)
 {
    json steps = json::array();
    for (const auto &cut : report)
@@ -68,38 +68,57 @@ json CutFlow(ROOT::RDF::RCutFlowReport &report)
    return steps;
 }
 
-std::vector<Channel> Book(ROOT::RDF::RNode root, const json &task)
+// The tree of an input; over the network its columns are fetched many baskets at a time.
+TTree &Tree(TFile &file, const std::string &object, const json &columns)
 {
-   std::vector<Channel> channels;
-   const std::string kind = task.at("kind"), output = task.at("output");
-   for (const std::string channel : task.at("channels"))
-      channels.push_back(Skims().at(kind + "/" + channel)(root, output + "." + channel));
-   return channels;
+   auto *tree = file.Get<TTree>(object.c_str());
+   if (!tree) // the analysis and its selection tell who can read it
+      throw FileProblem("by-jit", file.GetName(), std::string(kAnalysis) + " " + kSelection);
+   if (std::string(file.GetName()).find("://") != std::string::npos) {
+      tree->SetCacheSize(64 << 20);
+      for (const auto &[name, type] : columns.items())
+         tree->AddBranchToCache(name.c_str());
+      tree->StopCacheLearningPhase();
+   }
+   return *tree;
 }
 
 // The loop of one unit: range [begin, end) of the chain of its files, all channels in one file.
 json Skim(const json &task)
 {
    ErrorTrap trap;
+   const auto &sample = task.at("samples").at(0);
    const std::string output = task.at("output");
-   auto spec = Open(task.at("samples"), task.at("columns"));
-   spec.WithGlobalRange({task.at("range").at(0).get<Long64_t>(), task.at("range").at(1).get<Long64_t>()});
-   trap.Guard("reading", FirstFile(task));
-   const auto before = TFile::GetFileBytesRead();
-   ROOT::RDataFrame df(spec);
-   auto count = df.Count();
-   auto channels = Book(df, task);
-   json result = {{"read", *count}, {"bytes_read", TFile::GetFileBytesRead() - before},
-                  {"accelerator", AcceleratorIsOn() ? "libdeflate" : "off"}};
-   trap.Guard("writing", output);
-   std::vector<std::pair<std::string, std::string>> trees;
-   for (auto &channel : channels) {
-      result["cutflow"][channel.name] = CutFlow(*channel.report);
-      trees.emplace_back(channel.path, channel.name);
+   const Long64_t begin = task.at("range").at(0), end = task.at("range").at(1);
+   Open(task.at("samples"), task.at("columns"));
+   trap.Check("opening", FirstFile(task));
+   auto out = Create(output);
+   out->SetCompressionSettings(501); // ZSTD, the fastest
+   auto loop = Loops().at(task.at("kind"))(task.at("channels"), *out);
+   Long64_t start = 0, read = 0, bytes = 0;
+   for (const auto &entry : sample.at("files")) {
+      const std::string path = entry.at("path");
+      const Long64_t events = entry.at("events");
+      const auto first = std::max(begin - start, 0LL), last = std::min(end - start, events);
+      start += events;
+      if (first >= last)
+         continue;
+      trap.Guard("reading", path);
+      std::unique_ptr<TFile> file{TFile::Open(path.c_str(), "READ")};
+      loop->Run(Tree(*file, sample.at("object"), task.at("columns")), first, last);
+      read += last - first;
+      bytes += file->GetBytesRead();
    }
-   Gather(trees, output);
-   for (const auto &channel : channels)
-      std::remove(channel.path.c_str());
+   trap.Guard("writing", output);
+   json result = {{"read", read}, {"bytes_read", bytes}};
+   result["accelerator"] = AcceleratorIsOn() ? "libdeflate" : "off";
+   for (const auto &[channel, steps] : loop->Close()) {
+      json flow = json::array();
+      for (const auto &[step, passed] : steps)
+         flow.push_back({step, passed});
+      result["cutflow"][channel] = flow;
+   }
+   out->Close();
    return result;
 }
 
@@ -179,7 +198,7 @@ json Histogram(const json &task)
       for (auto &[prefix, part, regions] : parts) {
          Write(part, regions, prefix, *out, path);
          for (auto &region : regions)
-            for (const auto &step : CutFlow(*region.report))
+            for (const auto &step : Steps(*region.report))
                result["cutflow"][name][step.at(0).get<std::string>()] = step.at(1);
       }
    }
