@@ -32,6 +32,7 @@ rule cutflow:
     input:
         books=of_samples("<results>/{analysis}/books/{sample}.json"),
         histograms="<results>/{analysis}/histograms.json",
+        plan=ancient("<results>/{analysis}/plan.json"),
     output:
         report(
             "<results>/{analysis}/cutflow.csv",

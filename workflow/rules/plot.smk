@@ -8,6 +8,8 @@ for analysis in config["analyses"]:
         input:
             histograms=f"<results>/{analysis}/histograms.root",
             catalogue=f"<results>/{analysis}/catalogue.json",
+            # Behind the checkpoint: else an old histogram is drawn while it is filled anew.
+            plan=ancient(f"<results>/{analysis}/plan.json"),
             style=workflow.source_path("../../src/nanolake/plotting.py"),
         output:
             png=[

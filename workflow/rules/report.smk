@@ -3,7 +3,8 @@
 
 rule ledger:
     input:
-        books,
+        books=books,
+        plans=ancient(expand("<results>/{analysis}/plan.json", analysis=SAMPLES)),
     output:
         "<results>/ledger.json",
     log:
@@ -33,6 +34,7 @@ rule report:
     input:
         ledger="<results>/ledger.json",
         catalogues=expand("<results>/{analysis}/catalogue.json", analysis=SAMPLES),
+        plans=ancient(expand("<results>/{analysis}/plan.json", analysis=SAMPLES)),
         cutflows=expand("<results>/{analysis}/cutflow.csv", analysis=SAMPLES),
         plots=[
             f"<results>/{analysis}/plots/{plot}.png"
