@@ -4,7 +4,9 @@ Needs the inputs; makes the program that reads them, the list of what they hold,
 """
 
 
-rule engine:
+# A checkpoint, as nothing reads its content but jobs take it as ancient(): only a new look at the
+# whole DAG compares the graph's fingerprint in their params once a new engine is there.
+checkpoint engine:
     output:
         "<results>/{analysis}/engine",
     log:

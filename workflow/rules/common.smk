@@ -1,7 +1,7 @@
 """Input functions and the wildcards they answer for. Nothing here reads anything but the plans."""
 
 from functools import lru_cache
-from os.path import exists, getmtime, join
+from os.path import exists, getmtime, join, lexists
 
 from nanolake import analyses, engine
 from nanolake.catalogue import read
@@ -24,7 +24,7 @@ def selection(wildcards):
 def given(sample):
     """The user's own file of a sample, if the folder `inputs` has one."""
     path = join(config["inputs"] or "", f"{sample}.root")
-    return path if config["inputs"] and exists(path) else None
+    return path if config["inputs"] and lexists(path) else None
 
 
 def local_files(wildcards):
