@@ -18,7 +18,7 @@ from nanolake.errors import NanolakeError
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 _RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 # From the first line of an error on, everything is shown.
-_ERROR = re.compile(r"Error|Exception|MissingInput|error:|cannot|Traceback|Lock", re.IGNORECASE)
+_ERROR = re.compile(r"Error|Exception|MissingInput|error:|cannot|Traceback")
 _PRODUCTS = (
     ("plots", "results/<analysis>/plots/"),
     ("reduced ntuples", "results/<analysis>/ntuples/"),

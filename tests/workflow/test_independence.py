@@ -1,0 +1,145 @@
+"""The same inputs give the same bytes, however the work is cut, shared out, run or interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from workspace import DIMUON, REPOSITORY, Workspace
+
+from nanolake.config import load_yaml
+from nanolake.generate import generate_file
+
+EVENTS, CLUSTER = 4000, 500
+# Enough for every channel, every kind of input, and every part of a sample.
+SAMPLES = {
+    "dimuon": [DIMUON],
+    "higgs4l": ["SMHiggsToZZTo4L", "Run2012B_DoubleMuParked", "Run2012B_DoubleElectron"],
+    "htautau": ["DYJetsToLL", "Run2012B_TauPlusX"],
+}
+
+
+def units(events: int) -> dict[str, Any]:
+    """Configuration: events a unit, the same in all analyses."""
+    return {"units": dict.fromkeys(SAMPLES, events)}
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Configuration of a few samples whose files have eight clusters."""
+    folder = tmp_path_factory.mktemp("campaign")
+    datasets = load_yaml(REPOSITORY / "config" / "datasets.yaml")
+    for analysis, samples in SAMPLES.items():
+        entry = datasets["analyses"][analysis]
+        entry["datasets"] = {sample: entry["datasets"][sample] for sample in samples}
+        for sample in samples:
+            path = folder / f"{sample}.root"
+            generate_file(sample, path, events=EVENTS, seed=5, cluster_events=CLUSTER)
+    (folder / "datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False))
+    return {"datasets": str(folder / "datasets.yaml"), "inputs": str(folder)}
+
+
+def results(workspace: Workspace) -> dict[str, bytes]:
+    """Bytes of histograms, reduced ntuples and cut flows."""
+    flows = {str(p): p.read_bytes() for p in Path(workspace.path()).glob("*/cutflow.csv")}
+    named = {str(Path(path).relative_to(workspace.path())): b for path, b in flows.items()}
+    return workspace.products() | named
+
+
+def targets(*names: str) -> list[str]:
+    """Results that come before the plots."""
+    return [
+        f"results/{analysis}/{file}"
+        for analysis in names or SAMPLES
+        for file in ("histograms.root", "cutflow.csv")
+    ]
+
+
+@pytest.fixture(scope="module")
+def reference(campaign: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One unit a sample, two cores, compiled where there is a compiler."""
+    workspace = Workspace.new(tmp_path_factory.mktemp("reference") / "work")
+    run = workspace.run(*targets(), config=campaign | units(EVENTS))
+    assert len(run.of("skim")) == sum(map(len, SAMPLES.values()))
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("number", "cores", "options"),
+    [(3, 1, {}), (8, 2, {}), (1, 2, {"accelerator": "off"})],
+    ids=["3 units a sample, 1 core", "8 units a sample", "no accelerator"],
+)
+def test_results_do_not_depend_on_how_the_work_is_done(
+    campaign: dict[str, Any],
+    reference: Workspace,
+    workspace: Workspace,
+    number: int,
+    cores: int,
+    options: dict[str, Any],
+) -> None:
+    size = -(-EVENTS // number)
+    run = workspace.run(*targets(), config=campaign | units(size) | options, cores=cores)
+    assert len(run.of("skim")) == number * sum(map(len, SAMPLES.values()))
+    assert results(workspace) == results(reference)
+
+
+def test_jit_gives_the_bytes_of_the_compiled_program(
+    campaign: dict[str, Any], reference: Workspace, workspace: Workspace
+) -> None:
+    names = ("dimuon", "htautau")
+    workspace.run(*targets(*names), config=campaign | units(EVENTS) | {"engine": "jit"})
+    expected = {k: v for k, v in results(reference).items() if k.startswith(names)}
+    assert results(workspace) == expected
+    unit = reference.read("dimuon", "units", DIMUON, "0000.json")
+    assert unit["software"]["engine"] == "compiled", "nothing was compared"
+    assert workspace.read("dimuon", "units", DIMUON, "0000.json")["software"]["engine"] == "jit"
+
+
+def test_changed_unit_size_plans_and_runs_one_analysis_again(
+    campaign: dict[str, Any], reference: Workspace, tmp_path: Path
+) -> None:
+    workspace = reference.copy(tmp_path / "own")
+    change = units(EVENTS)["units"] | {"dimuon": 1400}
+    run = workspace.run(*targets(), config=campaign | {"units": change})
+    assert run.jobs() == {
+        *("plan dimuon", f"merge dimuon/{DIMUON}", "histogram dimuon", "cutflow dimuon"),
+        *(f"skim dimuon/{DIMUON}/000{number}" for number in range(3)),
+    }
+    assert results(workspace) == results(reference)
+
+
+def kill_in_the_middle(workspace: Workspace, command: list[str], units_done: int) -> None:
+    """Start a run and kill -9 all its processes once some units are done."""
+    with open(workspace.folder / "killed.log", "w") as log:
+        process = subprocess.Popen(
+            command, cwd=workspace.folder, stdout=log, stderr=log, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while len(list(workspace.path().glob("*/units/*/*.json"))) < units_done:
+            assert process.poll() is None, (workspace.folder / "killed.log").read_text()
+            assert time.monotonic() < deadline, "no unit was done in two minutes"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_run_goes_on_and_gives_the_same_bytes(
+    campaign: dict[str, Any], reference: Workspace, workspace: Workspace
+) -> None:
+    config, wanted = campaign | units(CLUSTER), targets("dimuon", "htautau")
+    kill_in_the_middle(workspace, workspace.command(*wanted, config=config, cores=2), 5)
+    done = {p.stat().st_ino for p in workspace.path().glob("*/units/*/*.json")}
+    run = workspace.run(*wanted, config=config)
+    assert 0 < len(run.of("skim")) <= 24 - 3, "what was done was done again"
+    again = {p.stat().st_ino for p in workspace.path().glob("*/units/*/*.json")}
+    assert len(done & again) >= 3
+    expected = {k: v for k, v in results(reference).items() if not k.startswith("higgs4l")}
+    assert results(workspace) == expected
+    assert workspace.unfinished() == []
+    assert workspace.run(*wanted, config=config).nothing
