@@ -31,10 +31,6 @@ def text(path: Path) -> None:
     path.write_text("<html>404 Not Found</html>\n" * 100)
 
 
-def other_schema(path: Path) -> None:
-    generate_file("ZZTo4e", path, events=100, seed=1)
-
-
 def no_tree(path: Path) -> None:
     import uproot
 
@@ -55,10 +51,9 @@ def fewer_events(path: Path) -> None:
 
 BAD: dict[Callable[[Path], None], tuple[str, str]] = {
     empty: ("it is empty", "copy it again"),
-    truncated: ("cut short", "copy it again"),
+    truncated: ("cannot be opened as a ROOT file", "copy it again"),
     truncated_beside_its_side_file: ("size is", "copy it again"),
     text: ("cannot be opened as a ROOT file", "copy it again"),
-    other_schema: ("there is no column", "check that it is NanoAOD"),
     no_tree: ("there is no tree Events", "check that it is NanoAOD"),
     wrong_checksum: ("adler32 is", "copy it again"),
     fewer_events: ("declared are", "get the right version"),
@@ -79,11 +74,13 @@ def with_input(finished: Workspace, folder: Path) -> tuple[Workspace, Path]:
     return workspace, inputs / f"{DIMUON}.root"
 
 
-def check_message(output: str, replica: str, problem: str, remedy: str) -> None:
+def check_message(
+    output: str, replica: str, problem: str, remedy: str, sample: str = DIMUON
+) -> None:
     """One error of ours, with file, replica and remedy, and no traceback."""
     assert output.count("error: ") == 1, output
     message = output[output.index("error: ") :].splitlines()
-    assert message[0].startswith(f"error: {DIMUON}: ") and problem in message[0], output
+    assert message[0].startswith(f"error: {sample}: ") and problem in message[0], output
     assert message[1].strip() == f"replica: {replica}"
     assert message[2].strip().startswith("remedy:") and remedy in message[2]
     assert "Traceback" not in output
@@ -98,6 +95,20 @@ def test_bad_input_is_refused_with_file_replica_and_remedy(
     run = workspace.run("dimuon", config=SMALL | {"inputs": "inputs"}, fails=True)
     check_message(run.output, f"inputs/{DIMUON}.root", *BAD[spoil])
     assert {p.name for p in workspace.path("dimuon").iterdir()} == {"engine"}
+
+
+def test_file_of_another_analysis_is_refused(own: Workspace) -> None:
+    # In place of a sample of higgs4l: dimuon reads six branches, which the other files have too.
+    inputs = own.folder / "inputs"
+    inputs.mkdir()
+    generate_file(DIMUON, inputs / "ZZTo4mu.root", events=100, seed=1)
+    before = own.path("higgs4l", "histograms.root").read_bytes()
+    run = own.run("higgs4l", config=SMALL | {"inputs": "inputs"}, fails=True)
+    wrong = ("there is no column", "check that it is NanoAOD")
+    check_message(run.output, "inputs/ZZTo4mu.root", *wrong, sample="ZZTo4mu")
+    assert not own.path("higgs4l", "catalogue.json").exists()
+    assert own.path("higgs4l", "histograms.root").read_bytes() == before
+    assert run.rules() == {"catalogue"}
 
 
 def test_link_that_leads_nowhere_is_not_taken_for_no_file(
