@@ -81,6 +81,8 @@ def _case(case: Case, events: int, repeats: int, work: Path, quick: bool) -> dic
         row["rate"] = events / row["cpu"]
         row["limit_fraction"] = limit / row["cpu"]
         row["ratio"] = rows[0]["cpu"] / row["cpu"]
+        loop = row["cpu"] - (row["start_up"] or 0)
+        row["loop_rate"] = events / loop if row["start_up"] and loop > 0 else None
     return {
         "sample": case.sample,
         "note": case.note,
