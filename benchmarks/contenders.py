@@ -49,7 +49,7 @@ def _package() -> Path:
 def _tutorial(case: Case, path: Path, work: Path) -> Contender:
     """A copy of ROOT's tutorial with the names of the files changed, and no thread pool.
 
-    EnableImplicitMT(1) instead would run the same loop, 4-8 % slower.
+    EnableImplicitMT(1) instead took 4 and 8 % more, once each: no difference beyond the noise.
     """
     name = TUTORIALS[case.analysis]
     text = (_package() / "tutorials" / "analysis" / "dataframe" / name).read_text()
