@@ -96,15 +96,19 @@ def weights(
     return result
 
 
-def _sample(entry: Mapping[str, Any], name: str, inspected: Mapping[str, Any]) -> dict[str, Any]:
+def _sample(
+    entry: Mapping[str, Any],
+    name: str,
+    described: Mapping[str, Any],
+    inspected: Mapping[str, Any],
+) -> dict[str, Any]:
     """The catalogue entry of one sample from its files' descriptions and contents."""
     files, sides = [], []
     for declared in entry["files"]:
         side = side_file(declared["path"])
         sides.append(side)
-        checks = {key: side[key] for key in ("bytes", "adler32") if key in side}
-        found = file_entry(name, dict(declared) | checks)
         content = inspected[declared["path"]]
+        found = described[declared["path"]]
         wanted = declared.get("events", side.get("events"))
         if wanted is not None and wanted != content["events"]:
             problem = f"it holds {content['events']} events, declared are {wanted}"
@@ -139,10 +143,13 @@ def build(
         InputError: An input is missing, damaged, or not what is declared.
     """
     contents: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for kind in ("data", "mc"):
-        paths = _checked_paths(entries, kind)
-        contents |= {file["path"]: file for file in inspect(kind, paths)} if paths else {}
-    samples = {name: _sample(entry, name, contents) for name, entry in entries.items()}
+        described = _describe(entries, kind)
+        found |= described
+        files = inspect(kind, list(described)) if described else []
+        contents |= {file["path"]: file for file in files}
+    samples = {name: _sample(entry, name, found, contents) for name, entry in entries.items()}
     luminosity = luminosities(samples, streams)
     return {
         "analysis": analysis,
@@ -162,16 +169,17 @@ def _published(name: str, found: Mapping[str, Any], published: Sequence[Mapping[
             raise InputError(name, found["path"], problem, "copy it again: it is damaged")
 
 
-def _checked_paths(entries: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    """Paths of all files of a kind; a missing or damaged one is named before ROOT sees it."""
-    paths = []
-    for name, entry in entries.items():
-        if entry["kind"] == kind:
-            for file in entry["files"]:
-                declared = dict(file) | side_file(file["path"])
-                file_entry(name, declared)
-                paths.append(file["path"])
-    return paths
+def _describe(entries: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """Path to description of all files of a kind, each checksummed once.
+
+    A missing or damaged file is named before ROOT sees it.
+    """
+    return {
+        file["path"]: file_entry(name, dict(file) | side_file(file["path"]))
+        for name, entry in entries.items()
+        if entry["kind"] == kind
+        for file in entry["files"]
+    }
 
 
 def read(path: str | Path) -> dict[str, Any]:
