@@ -18,12 +18,14 @@ pathvars:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/ingest.smk"
 include: "workflow/rules/catalogue.smk"
 include: "workflow/rules/skim.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/histogram.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/publish.smk"
 
 
 rule all:
@@ -33,6 +35,12 @@ rule all:
         "<results>/ledger.json",
         "<results>/config.yaml",
         "<results>/report.html",
+        published(),
+
+
+# Before the first job, never for a dry-run. An embedded lake stops when this process ends.
+onstart:
+    begin_lake()
 
 
 # `snakemake dimuon`, `snakemake higgs4l`, `snakemake htautau`: one analysis alone.

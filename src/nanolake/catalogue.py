@@ -6,6 +6,9 @@ them. It is a plain mapping, kept as JSON:
     {analysis, tree, samples: {sample: {kind, stream, channels, processes, luminosity | generated,
      cross_section, k_factor, files: [{path, bytes, mtime_ns, adler32, events, clusters}]}},
      luminosity: {channel: pb-1}, weights: {sample: {channel: weight}}}
+
+The `path` of a file is a local path, a URL, or its DID if a lake holds it; where its bytes are is
+in the replicas beside the catalogue: {path: [{rse, pfn}]}.
 """
 
 from __future__ import annotations
@@ -115,10 +118,23 @@ def _sample(
             raise InputError(name, declared["path"], problem, "get the right version of the file")
         _published(name, found, entry["published"])
         files.append({**found, "events": content["events"], "clusters": content["clusters"]})
-    events = sum(file["events"] for file in files)
     key = "luminosity" if entry["kind"] == "data" else "generated"
     known = all(key in side for side in sides)
     total = {key: sum(side[key] for side in sides)} if known and sides else {}
+    return sample_entry(entry, files, total)
+
+
+def sample_entry(
+    entry: Mapping[str, Any], files: Sequence[Mapping[str, Any]], total: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The catalogue entry of a sample.
+
+    Args:
+        entry: Its entry in datasets.yaml, with `full_events`.
+        files: [{path, bytes, adler32, events, ...}]; path is a path, a URL, or a DID.
+        total: `luminosity` or `generated` of the files together, where that is known.
+    """
+    events = sum(file["events"] for file in files)
     kept = ("kind", "stream", "channels", "processes", "cross_section", "k_factor")
     result = {key: entry[key] for key in kept if key in entry}
     return {**result, **stands_for(entry, events, total), "events": events, "files": files}
@@ -150,6 +166,13 @@ def build(
         files = inspect(kind, list(described)) if described else []
         contents |= {file["path"]: file for file in files}
     samples = {name: _sample(entry, name, found, contents) for name, entry in entries.items()}
+    return assemble(analysis, samples, streams)
+
+
+def assemble(
+    analysis: str, samples: Mapping[str, Any], streams: Mapping[str, str]
+) -> dict[str, Any]:
+    """A catalogue from the entries of its samples (see `sample_entry`)."""
     luminosity = luminosities(samples, streams)
     return {
         "analysis": analysis,
@@ -196,15 +219,8 @@ def write(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     part.replace(path)
 
 
-def run(
-    program: str,
-    output: str,
-    *,
-    analysis: str,
-    entries: Mapping[str, Mapping[str, Any]],
-    streams: Mapping[str, str],
-) -> None:
-    """Make the catalogue of an analysis; see `build`."""
+def inspector(program: str, analysis: str) -> Any:
+    """The function (kind, paths) -> [{path, events, clusters}] that looks into files."""
     from nanolake import analyses, engine
 
     module = analyses.load(analysis)
@@ -214,4 +230,55 @@ def run(
         files: list[dict[str, Any]] = engine.run(program, "inspect", task)["files"]
         return files
 
-    write(output, build(analysis, entries, streams, inspect))
+    return inspect
+
+
+def run(
+    program: str,
+    catalogue_file: str,
+    lock_file: str,
+    replicas_file: str,
+    *,
+    analysis: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    streams: Mapping[str, str],
+    lake: str,
+) -> None:
+    """Make the catalogue of an analysis from paths and URLs; see `build`.
+
+    Args:
+        program: The engine of the analysis.
+        catalogue_file: Output: the catalogue.
+        lock_file: Output: what was read, for the provenance; nothing is compared with it.
+        replicas_file: Output: where the files are: themselves.
+        analysis: Its name.
+        entries: See `build`.
+        streams: See `build`.
+        lake: Name of the lake's file, for the lock.
+    """
+    catalogue = build(analysis, entries, streams, inspector(program, analysis))
+    write(lock_file, lock(lake, None, catalogue["samples"], {}))
+    files = [file["path"] for sample in catalogue["samples"].values() for file in sample["files"]]
+    write(replicas_file, {path: [{"rse": None, "pfn": path}] for path in files})
+    write(catalogue_file, catalogue)
+
+
+def lock(
+    lake: str, host: str | None, samples: Mapping[str, Any], datasets: Mapping[str, str]
+) -> dict[str, Any]:
+    """The input lock: exactly which content a run has read.
+
+    Returns:
+        {lake, host, datasets: {sample: {did, luminosity | generated, files: [{did, bytes, adler32,
+        events}]}}}; a file that is not in a Rucio has its name in place of the DID.
+    """
+    result = {}
+    for name, sample in samples.items():
+        what = "luminosity" if sample["kind"] == "data" else "generated"
+        files = [
+            {"did": file["path"] if datasets else Path(file["path"]).name}
+            | {key: file[key] for key in ("bytes", "adler32", "events")}
+            for file in sample["files"]
+        ]
+        result[name] = {"did": datasets.get(name), what: sample[what], "files": files}
+    return {"lake": lake, "host": host, "datasets": result}

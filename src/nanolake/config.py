@@ -1,22 +1,24 @@
 """The configuration: read, completed, checked as a whole, and asked for what the rules need.
 
-The only module that knows the shape of config/config.yaml and config/datasets.yaml. Both are
-checked against the JSON Schemas of workflow/schemas, then against each other; every problem is
-reported in one error.
+The only module, with `config_checks`, that knows the shape of config/config.yaml,
+config/datasets.yaml and config/lakes/*.yaml. They are checked against the JSON Schemas of
+workflow/schemas, then against each other; every problem is reported in one error.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from nanolake.config_checks import cross_checks
 from nanolake.errors import NanolakeError
 from nanolake.validation import complete, nearest, plain, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+LAKES = Path("config/lakes")
 
 # libyaml is ten times faster than PyYAML's own parser; not every build of PyYAML has it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -87,8 +89,8 @@ def resolve(
     """Completes and checks a configuration.
 
     Text from the command line is read as the type that the schema wants; an empty key means its
-    default. Touches the disk for the schemas, for the file of datasets where `datasets` is not
-    given, and for one test that the folder `inputs` exists.
+    default. Touches the disk for the schemas, the lake's file, the file of datasets where
+    `datasets` is not given, and for one test that the folder `inputs` exists.
 
     Args:
         config: Contents of config.yaml, with the command line's keys merged in; may be empty.
@@ -97,8 +99,9 @@ def resolve(
         schemas: Folder of config.schema.yaml and datasets.schema.yaml.
 
     Returns:
-        A new mapping with every key. Its `datasets` holds the contents of datasets.yaml, so that
-        written to a file it is a complete configuration: resolving it again gives the same.
+        A new mapping with every key. Its `datasets` holds the contents of datasets.yaml and its
+        `lake` those of the lake's file, so that written to a file it is a complete configuration:
+        resolving it again gives the same.
 
     Raises:
         ConfigError: With everything that is wrong, one line each.
@@ -108,6 +111,7 @@ def resolve(
     if isinstance(given.get("datasets"), dict):  # a resolved configuration, used again
         datasets = given.pop("datasets") if datasets is None else datasets
         given.pop("datasets", None)
+    lake = given.pop("lake") if isinstance(given.get("lake"), dict) else None
     resolved = complete(given, schema)
     if isinstance(resolved["inputs"], str):  # a shell does not expand the ~ of inputs=~/nano
         resolved["inputs"] = os.path.expanduser(resolved["inputs"])
@@ -116,13 +120,15 @@ def resolve(
     good = {key: value for key, value in resolved.items() if key not in wrong_keys}
     source = str(resolved["datasets"])
     catalogue, more = _catalogue(source if datasets is None else datasets, schemas)
-    wrong += more or _cross_checks(good, catalogue["analyses"], schema, Path(source).name)
+    wrong += more or cross_checks(good, catalogue["analyses"], schema, Path(source).name)
+    lake, more = _lake(lake or str(resolved["lake"]), schemas)
+    wrong += more
     if wrong:
         raise ConfigError(wrong)
 
     (any_unit,) = schema["properties"]["units"]["patternProperties"].values()
     units = dict.fromkeys(catalogue["analyses"], any_unit["default"]) | resolved["units"]
-    return {**resolved, "datasets": catalogue, "units": units}
+    return {**resolved, "datasets": catalogue, "lake": lake, "units": units}
 
 
 def samples(config: Mapping[str, Any], analysis: str) -> list[str]:
@@ -195,69 +201,88 @@ def _catalogue(
     return datasets, problems(datasets, schema, name)[0]
 
 
-def _cross_checks(
-    config: Mapping[str, Any], analyses: Mapping[str, Any], schema: Mapping[str, Any], name: str
-) -> Iterator[str]:
-    """What is wrong between keys that are each right; `config` holds the accepted ones only."""
-    options = schema["properties"]["selections"]["properties"]
-    selections = {analysis: option["enum"] for analysis, option in options.items()}
-    for analysis in config.get("analyses", []):
-        if analysis not in analyses:
-            hint = nearest(analysis, analyses)
-            yield f"config.yaml: analyses: {analysis!r} is not in {name}{hint}"
-    known_units = dict.fromkeys([*analyses, *schema["properties"]["units"]["properties"]])
-    for analysis in config.get("units", {}):
-        if analysis not in known_units:
-            yield f"config.yaml: units.{analysis}: unknown key{nearest(analysis, known_units)}"
-    if config.get("inputs") and not os.path.isdir(config["inputs"]):
-        yield f"config.yaml: inputs: {config['inputs']!r} is not a folder that exists"
+def read_lake(name: str, *, schemas: str | os.PathLike[str] = SCHEMAS) -> dict[str, Any]:
+    """The contents of a lake's file, completed.
 
-    owner: dict[str, str] = {}
-    for key, analysis in analyses.items():
-        for problem in _analysis_checks(analysis, selections.get(key, [])):
-            yield f"{name}: analyses.{key}.{problem}"
-        for sample in analysis["datasets"]:
-            if owner.setdefault(sample, key) != key:
-                where = f"analyses.{key}.datasets.{sample}"
-                yield f"{name}: {where}: this sample is also in {owner[sample]}"
+    Args:
+        name: Name of a file of config/lakes, or the path of another one.
+        schemas: Folder of lake.schema.yaml.
+
+    Raises:
+        ConfigError: With everything that is wrong with it, one line each.
+    """
+    lake, wrong = _lake(name, schemas)
+    if wrong:
+        raise ConfigError(wrong)
+    return lake
 
 
-def _analysis_checks(analysis: Mapping[str, Any], selections: Sequence[str]) -> Iterator[str]:
-    """What is wrong within one analysis of datasets.yaml."""
-    fed = {
-        (channel, entry["stream"])
-        for entry in analysis["datasets"].values()
-        if entry["kind"] == "data"
-        for channel in entry["channels"]
+def _lake(
+    source: str | Mapping[str, Any], schemas: str | os.PathLike[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """A lake's file, from its name or path or as given, and what its schema refuses."""
+    schema = load_yaml(Path(schemas) / "lake.schema.yaml")
+    if not isinstance(source, str):
+        lake = complete(source, schema)
+        return lake, problems(lake, schema, "lake")[0]
+    path = Path(source) if source.endswith((".yaml", ".yml")) else LAKES / f"{source}.yaml"
+    if not path.exists():
+        known = [file.stem for file in sorted(LAKES.glob("*.yaml"))]
+        return {}, [f"config.yaml: lake: {source!r} is not a lake{nearest(source, known)}"]
+    try:
+        lake = complete(plain(load_yaml(path)), schema)
+    except ConfigError as error:
+        return {}, error.problems
+    lake["name"] = lake["name"] or path.stem
+    return lake, problems(lake, schema, path.name)[0]
+
+
+def has_rucio(config: Mapping[str, Any]) -> bool:
+    """Whether the inputs are found in a Rucio."""
+    return config["lake"]["kind"] in ("embedded", "rucio")
+
+
+def client_settings(lake: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a Rucio client of a lake is made with: `rucio_config` (a path) and `account`."""
+    if lake["kind"] != "embedded":
+        return {"rucio_config": lake["rucio_config"], "account": lake["account"]}
+    account = lake["account"] or "analyst"
+    path = Path(lake["folder"], "clients", account, "rucio.cfg")
+    return {"rucio_config": str(path), "account": account}
+
+
+def dataset_did(config: Mapping[str, Any], sample: str) -> str:
+    """DID of the dataset of a sample that is in the lake already."""
+    lake = config["lake"]
+    pattern = lake["datasets"].get(sample, lake["dataset"])
+    return str(pattern).replace("{sample}", sample)
+
+
+def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
+    """How an analysis finds its inputs in a Rucio; empty where there is none.
+
+    Returns:
+        datasets (sample to DID; none if they are those of the receipts), client, rse, schemes,
+        relock.
+    """
+    if not has_rucio(config):
+        return {}
+    lake = config["lake"]
+    names = samples(config, analysis) if lake["inputs"] == "registered" else []
+    return {
+        "datasets": {name: dataset_did(config, name) for name in names},
+        "client": client_settings(lake),
+        "rse": lake["read"]["rse"],
+        "schemes": lake["read"]["schemes"],
+        "relock": config["relock"],
     }
-    for channel, stream in analysis["channels"].items():
-        if (channel, stream) not in fed:
-            yield f"channels.{channel}: no data of stream {stream!r} feed this channel"
-    for sample, entry in analysis["datasets"].items():
-        for problem in _dataset_checks(entry, analysis["channels"], selections):
-            yield f"datasets.{sample}.{problem}"
 
 
-def _dataset_checks(
-    entry: Mapping[str, Any], streams: Mapping[str, str], selections: Sequence[str]
-) -> Iterator[str]:
-    """What is wrong within one dataset; `streams` are those of the analysis's channels."""
-    extra = entry.get("extra_channels", {})
-    if entry["kind"] == "data" and entry["stream"] not in streams.values():
-        hint = nearest(entry["stream"], dict.fromkeys(streams.values()))
-        yield f"stream: {entry['stream']!r} is the stream of no channel{hint}"
-    for selection in extra:
-        if selection not in selections:
-            hint = nearest(selection, selections)
-            yield f"extra_channels.{selection}: not a selection of this analysis{hint}"
-    for channel in chain(entry["channels"], *extra.values()):
-        if channel not in streams:
-            hint = nearest(channel, streams)
-            yield f"channels: {channel!r} is not a channel of this analysis{hint}"
-    for name, where in entry["places"].items():
-        total = sum(file["events"] for file in where["files"])
-        if total != where["events"]:
-            yield f"places.{name}.events: {where['events']}, but its files have {total}"
+def access(config: Mapping[str, Any], sample: str) -> str:
+    """How a sample is read, `stage` or `stream`: as config.yaml, its dataset, or its lake says."""
+    if config["access"] != "lake":
+        return str(config["access"])
+    return str(dataset(config, sample).get("access") or config["lake"]["read"]["access"])
 
 
 def dump(config: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

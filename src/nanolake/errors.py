@@ -20,6 +20,20 @@ class InputError(NanolakeError):
         self.file, self.replica, self.problem, self.remedy = file, replica, problem, remedy
 
 
+class LakeError(NanolakeError):
+    """The lake refuses, cannot be reached, or holds something else than it should.
+
+    Args:
+        what: DID, RSE, account or server that it is about.
+        problem: What is wrong.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, what: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{what}: {problem}\n  remedy:  {remedy}")
+        self.what, self.problem, self.remedy = what, problem, remedy
+
+
 class BooksError(NanolakeError):
     """The events of the catalogue, those read and those booked are not the same number."""
 

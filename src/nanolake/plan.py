@@ -67,11 +67,22 @@ def _units(sample: Mapping[str, Any], events_per_unit: int) -> list[dict[str, An
     return units
 
 
-def build(catalogue: Mapping[str, Any], *, events_per_unit: int) -> dict[str, Any]:
+def build(
+    catalogue: Mapping[str, Any],
+    *,
+    events_per_unit: int,
+    access: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The plan of an analysis.
 
+    Args:
+        catalogue: That of the analysis.
+        events_per_unit: Size that a unit is meant to have.
+        access: Sample to `stage` or `stream`, the default; no part of a unit's key, as the numbers
+            do not depend on it.
+
     Returns:
-        {analysis, tree, samples: {sample: {kind, channels, weights, files,
+        {analysis, tree, samples: {sample: {kind, channels, weights, access, files,
         units: [{name, first, last, range, key}]}}}: files without their clusters, units as
         ranges of them. `key` changes when anything that the unit reads does, and only then.
     """
@@ -87,6 +98,7 @@ def build(catalogue: Mapping[str, Any], *, events_per_unit: int) -> dict[str, An
             "kind": sample["kind"],
             "channels": sample["channels"],
             "weights": catalogue["weights"][name],
+            "access": (access or {}).get(name, "stream"),
             "files": files,
             "units": units,
         }
@@ -100,8 +112,10 @@ def _key(sample: Mapping[str, Any], files: Sequence[Mapping[str, Any]], range_: 
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def run(catalogue_file: str, plan_file: str, *, events_per_unit: int) -> None:
+def run(
+    catalogue_file: str, plan_file: str, *, events_per_unit: int, access: Mapping[str, str]
+) -> None:
     """Make the plan of an analysis; see `build`."""
     from nanolake.catalogue import read, write
 
-    write(plan_file, build(read(catalogue_file), events_per_unit=events_per_unit))
+    write(plan_file, build(read(catalogue_file), events_per_unit=events_per_unit, access=access))

@@ -6,17 +6,19 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nanolake import __version__, analyses, engine, sources
 from nanolake.catalogue import read, write
 from nanolake.errors import BooksError
+from nanolake.replicas import Reading
 
 
 def find_unit(plan: Mapping[str, Any], sample: str, unit: str) -> dict[str, Any]:
-    """A unit of a plan, with its files.
+    """A unit of a plan, with its files, each with the number of units that read it (`users`).
 
     Raises:
         KeyError: The plan has no such unit.
@@ -24,16 +26,23 @@ def find_unit(plan: Mapping[str, Any], sample: str, unit: str) -> dict[str, Any]
     entry = plan["samples"][sample]
     for candidate in entry["units"]:
         if candidate["name"] == unit:
-            files = entry["files"][candidate["first"] : candidate["last"]]
+            first, last = candidate["first"], candidate["last"]
+            files = [
+                {**file, "users": sum(u["first"] <= i < u["last"] for u in entry["units"])}
+                for i, file in enumerate(entry["files"][first:last], first)
+            ]
             return {**candidate, "files": files}
     raise KeyError(f"the plan has no unit {sample}/{unit}")
 
 
 def _task(
-    plan: Mapping[str, Any], sample: str, unit: Mapping[str, Any], part: str
+    plan: Mapping[str, Any], sample: str, unit: Mapping[str, Any], paths: Sequence[str], part: str
 ) -> dict[str, Any]:
     entry = plan["samples"][sample]
-    files = [{"path": file["path"], "events": file["events"]} for file in unit["files"]]
+    files = [
+        {"path": path, "events": file["events"]}
+        for path, file in zip(paths, unit["files"], strict=True)
+    ]
     return {
         "samples": [{"name": sample, "object": plan["tree"], "files": files}],
         "columns": analyses.load(plan["analysis"]).columns(entry["kind"]),
@@ -69,12 +78,14 @@ def check_read(sample: str, unit: Mapping[str, Any], read_events: int) -> None:
 def run(
     program: str,
     plan_file: str,
+    replicas_file: str,
     events_file: str,
     ledger_file: str,
     *,
     sample: str,
     unit: str,
     verify: str = "checksum",
+    scratch: str | None = None,
     accelerator: str = "auto",
     fingerprint: str = "",
 ) -> dict[str, Any]:
@@ -83,11 +94,13 @@ def run(
     Args:
         program: The engine of the analysis.
         plan_file: The plan that holds the unit.
+        replicas_file: Where its files are: {path: [{rse, pfn}]}, best first.
         events_file: Output: selected events, one tree a channel.
         ledger_file: Output: the unit's ledger entry.
         sample: Sample of the unit.
         unit: Name of the unit.
         verify: How inputs are compared with the catalogue: `checksum` or `size`.
+        scratch: Folder for staged inputs; None for TMPDIR.
         accelerator: `auto` or `off`.
         fingerprint: Hash of the graph, for the ledger.
 
@@ -98,21 +111,34 @@ def run(
     """
     started, plan = time.time(), read(plan_file)
     chosen = find_unit(plan, sample, unit)
-    for file in chosen["files"]:
-        sources.verify(file, sample, how=verify)
     part = f"{events_file}.part"
     Path(part).parent.mkdir(parents=True, exist_ok=True)
-    result = engine.run(program, "skim", _task(plan, sample, chosen, part), accelerator=accelerator)
+    reading = Reading(
+        chosen["files"],
+        read(replicas_file),
+        sample=sample,
+        unit=unit,
+        access=plan["samples"][sample]["access"],
+        verify=verify,
+        scratch=scratch,
+    )
+
+    def skim(paths: list[str]) -> dict[str, Any]:
+        task = _task(plan, sample, chosen, paths, part)
+        return engine.run(program, "skim", task, accelerator=accelerator)
+
+    result, used = reading.run(skim)
     check_read(sample, chosen, result["read"])
     ledger = {
         "analysis": plan["analysis"],
         "sample": sample,
         "unit": unit,
         "key": chosen["key"],
-        "files": [_replica(file) for file in chosen["files"]],
+        "files": used,
         "range": chosen["range"],
         **result,
         "output": sources.stamp(part),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds"),
         "wall_seconds": round(time.time() - started, 3),
         "cpu_seconds": round(_cpu_seconds(), 3),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
@@ -122,10 +148,6 @@ def run(
     os.replace(part, events_file)
     write(ledger_file, ledger)
     return ledger
-
-
-def _replica(file: Mapping[str, Any]) -> dict[str, Any]:
-    return {"replica": file["path"], **{k: file[k] for k in ("bytes", "adler32", "events")}}
 
 
 def software(program: str, fingerprint: str) -> dict[str, str]:

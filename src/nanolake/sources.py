@@ -7,10 +7,12 @@ three are None where nobody has said.
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from nanolake.errors import InputError
 
@@ -20,6 +22,12 @@ _BLOCK = 1 << 20
 def is_remote(path: str) -> bool:
     """Whether a path is a URL that ROOT opens over the network."""
     return "://" in path
+
+
+def local_path(pfn: str) -> str:
+    """The path behind a file:// URL; anything else as it is."""
+    parts = urlsplit(pfn)
+    return unquote(parts.path) if parts.scheme == "file" else pfn
 
 
 def adler32(path: str | os.PathLike[str]) -> str:
@@ -74,6 +82,31 @@ def verify(file: Mapping[str, Any], name: str, *, how: str = "checksum") -> None
     if (found := adler32(path)) != file["adler32"]:
         problem = f"its adler32 is {found}, the catalogue says {file['adler32']}"
         raise InputError(name, path, problem, "copy it again: its content is damaged or replaced")
+
+
+def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:
+    """Copy a replica to a local path; the caller compares it with the catalogue.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path, remedy = local_path(pfn), "see that its storage is up; another replica is tried"
+    if not is_remote(path):
+        try:
+            shutil.copyfile(path, target)
+        except OSError as error:
+            raise InputError(
+                name, pfn, f"it cannot be copied ({error.strerror})", remedy
+            ) from error
+    elif not _copy_by_root(path, target):
+        raise InputError(name, pfn, "it cannot be copied (ROOT's messages are above)", remedy)
+
+
+def _copy_by_root(url: str, target: str | os.PathLike[str]) -> bool:
+    """Copy with the XRootD client of ROOT."""
+    import ROOT
+
+    return bool(ROOT.TFile.Cp(url, str(target), False))
 
 
 def _status(path: str, name: str) -> os.stat_result:

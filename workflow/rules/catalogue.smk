@@ -1,6 +1,6 @@
 """The engine, the catalogue and the plan of an analysis.
 
-Needs the inputs; makes the program that reads them, the list of what they hold, and the units.
+Needs the inputs or the lake that holds them; makes the program that reads them, the list of what they hold, and the units.
 """
 
 
@@ -26,18 +26,21 @@ checkpoint engine:
 rule catalogue:
     input:
         engine=ancient("<results>/{analysis}/engine"),
-        files=local_files,
+        made=catalogued,
     output:
-        "<results>/{analysis}/catalogue.json",
+        catalogue="<results>/{analysis}/catalogue.json",
+        replicas="<results>/{analysis}/replicas.json",
+        # Stays while the job runs: the lake's content is compared with it.
+        lock=update("<results>/{analysis}/inputs.lock.json"),
     log:
         "logs/catalogue/{analysis}.log",
     conda:
         "../../envs/conda.yaml"
     params:
         entries=entries,
-        streams=lambda wildcards: config["datasets"]["analyses"][wildcards.analysis][
-            "channels"
-        ],
+        streams=streams,
+        lake=config["lake"]["name"],
+        rucio=lambda wildcards: settings.reading(config, wildcards.analysis),
     script:
         "../scripts/catalogue.py"
 
@@ -54,5 +57,9 @@ checkpoint plan:
         "../../envs/conda.yaml"
     params:
         events_per_unit=lambda wildcards: config["units"][wildcards.analysis],
+        access=lambda wildcards: {
+            sample: settings.access(config, sample)
+            for sample in SAMPLES[wildcards.analysis]
+        },
     script:
         "../scripts/plan.py"

@@ -3,8 +3,12 @@
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 
+from snakemake.exceptions import WorkflowError
+
 from nanolake import analyses, engine
 from nanolake.catalogue import read
+from nanolake.errors import NanolakeError
+from nanolake.lake import session
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
@@ -34,17 +38,39 @@ def local_files(wildcards):
         if given(sample):
             side = join(config["inputs"], f"{sample}.json")
             files += [given(sample), *([side] if exists(side) else [])]
-        elif config["source"] == "synthetic":
+        elif config["lake"]["kind"] != "urls":
             folder = config["synthetic"]["folder"]
             files += [join(folder, f"{sample}.root"), join(folder, f"{sample}.json")]
     return files
+
+
+def catalogued(wildcards):
+    """What the catalogue waits for: receipts of what was uploaded, or the files themselves."""
+    if not settings.has_rucio(config):
+        return local_files(wildcards)
+    if config["lake"]["inputs"] == "ingested":
+        return "<results>/{analysis}/ingested.json"
+    return []
+
+
+def refuse(what):
+    """Input function of a target that the lake does not offer."""
+
+    def fail(wildcards):
+        name = config["lake"]["name"]
+        raise WorkflowError(
+            f"the lake {name!r} has no `{what}` in its file: choose another one "
+            f"(--config lake=NAME), or say there where to {what}"
+        )
+
+    return fail
 
 
 def declared(sample):
     """The files of a sample and what is known of them before they are opened."""
     if given(sample):
         return [{"path": given(sample)}]
-    if config["source"] == "synthetic":
+    if config["lake"]["kind"] != "urls":
         return [{"path": join(config["synthetic"]["folder"], f"{sample}.root")}]
     return [
         {
@@ -69,6 +95,11 @@ def entries(wildcards):
             "published": place["files"],
         }
     return result
+
+
+def streams(wildcards):
+    """Channel to the stream of data that feeds it."""
+    return config["datasets"]["analyses"][wildcards.analysis]["channels"]
 
 
 @lru_cache
@@ -142,3 +173,27 @@ def books(wildcards):
         for analysis, samples in SAMPLES.items()
         for sample in samples
     ]
+
+
+def published():
+    """The receipts of what is published, none if the lake takes nothing."""
+    if not config["lake"]["publish"]:
+        return []
+    return expand("<results>/{analysis}/published.json", analysis=SAMPLES) + [
+        "<results>/published.json"
+    ]
+
+
+def begin_lake():
+    """Start the lake if it is embedded, and compare it with the input locks of earlier runs."""
+    if settings.has_rucio(config):
+        locks = [join(config["results"], name, "inputs.lock.json") for name in SAMPLES]
+        try:
+            session.begin(
+                config["lake"],
+                client=settings.client_settings(config["lake"]),
+                locks=locks,
+                relock=config["relock"],
+            )
+        except NanolakeError as error:
+            raise WorkflowError(str(error)) from error

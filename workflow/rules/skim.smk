@@ -5,6 +5,8 @@ rule skim:
     input:
         engine=ancient("<results>/{analysis}/engine"),
         plan=ancient("<results>/{analysis}/plan.json"),
+        # Where the lake has the files may change at any time, and changes no number.
+        replicas=ancient("<results>/{analysis}/replicas.json"),
     output:
         events="<results>/{analysis}/units/{sample}/{unit}.root",
         ledger="<results>/{analysis}/units/{sample}/{unit}.json",
@@ -20,5 +22,6 @@ rule skim:
         graph=graph("skim"),
         verify=config["verify"],
         accelerator=config["accelerator"],
+        scratch=config["scratch"],
     script:
         "../scripts/skim.py"

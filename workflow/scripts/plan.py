@@ -5,4 +5,9 @@ from nanolake.logs import logged
 with logged(snakemake.log[0]):
     from nanolake.plan import run
 
-    run(snakemake.input[0], snakemake.output[0], events_per_unit=snakemake.params.events_per_unit)
+    run(
+        snakemake.input[0],
+        snakemake.output[0],
+        events_per_unit=snakemake.params.events_per_unit,
+        access=snakemake.params.access,
+    )

@@ -8,11 +8,13 @@ with logged(snakemake.log[0]):
     run(
         snakemake.input.engine,
         snakemake.input.plan,
+        snakemake.input.replicas,
         snakemake.output.events,
         snakemake.output.ledger,
         sample=snakemake.wildcards.sample,
         unit=snakemake.wildcards.unit,
         verify=snakemake.params.verify,
+        scratch=snakemake.params.scratch,
         accelerator=snakemake.params.accelerator,
         fingerprint=snakemake.params.graph,
     )

@@ -1,0 +1,80 @@
+"""What the schemas cannot say of config.yaml and datasets.yaml: keys that must fit each other."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from nanolake.validation import nearest
+
+
+def cross_checks(
+    config: Mapping[str, Any], analyses: Mapping[str, Any], schema: Mapping[str, Any], name: str
+) -> Iterator[str]:
+    """What is wrong between keys that are each right.
+
+    Args:
+        config: The accepted keys of config.yaml only.
+        analyses: Those of datasets.yaml.
+        schema: That of config.yaml.
+        name: Name of datasets.yaml, for messages.
+    """
+    options = schema["properties"]["selections"]["properties"]
+    selections = {analysis: option["enum"] for analysis, option in options.items()}
+    for analysis in config.get("analyses", []):
+        if analysis not in analyses:
+            hint = nearest(analysis, analyses)
+            yield f"config.yaml: analyses: {analysis!r} is not in {name}{hint}"
+    known_units = dict.fromkeys([*analyses, *schema["properties"]["units"]["properties"]])
+    for analysis in config.get("units", {}):
+        if analysis not in known_units:
+            yield f"config.yaml: units.{analysis}: unknown key{nearest(analysis, known_units)}"
+    if config.get("inputs") and not os.path.isdir(config["inputs"]):
+        yield f"config.yaml: inputs: {config['inputs']!r} is not a folder that exists"
+
+    owner: dict[str, str] = {}
+    for key, analysis in analyses.items():
+        for problem in _analysis_checks(analysis, selections.get(key, [])):
+            yield f"{name}: analyses.{key}.{problem}"
+        for sample in analysis["datasets"]:
+            if owner.setdefault(sample, key) != key:
+                where = f"analyses.{key}.datasets.{sample}"
+                yield f"{name}: {where}: this sample is also in {owner[sample]}"
+
+
+def _analysis_checks(analysis: Mapping[str, Any], selections: Sequence[str]) -> Iterator[str]:
+    """What is wrong within one analysis of datasets.yaml."""
+    fed = {
+        (channel, entry["stream"])
+        for entry in analysis["datasets"].values()
+        if entry["kind"] == "data"
+        for channel in entry["channels"]
+    }
+    for channel, stream in analysis["channels"].items():
+        if (channel, stream) not in fed:
+            yield f"channels.{channel}: no data of stream {stream!r} feed this channel"
+    for sample, entry in analysis["datasets"].items():
+        for problem in _dataset_checks(entry, analysis["channels"], selections):
+            yield f"datasets.{sample}.{problem}"
+
+
+def _dataset_checks(
+    entry: Mapping[str, Any], streams: Mapping[str, str], selections: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong within one dataset; `streams` are those of the analysis's channels."""
+    extra = entry.get("extra_channels", {})
+    if entry["kind"] == "data" and entry["stream"] not in streams.values():
+        hint = nearest(entry["stream"], dict.fromkeys(streams.values()))
+        yield f"stream: {entry['stream']!r} is the stream of no channel{hint}"
+    for selection in extra:
+        if selection not in selections:
+            hint = nearest(selection, selections)
+            yield f"extra_channels.{selection}: not a selection of this analysis{hint}"
+    for channel in chain(entry["channels"], *extra.values()):
+        if channel not in streams:
+            hint = nearest(channel, streams)
+            yield f"channels: {channel!r} is not a channel of this analysis{hint}"
+    for name, where in entry["places"].items():
+        total = sum(file["events"] for file in where["files"])
+        if total != where["events"]:
+            yield f"places.{name}.events: {where['events']}, but its files have {total}"

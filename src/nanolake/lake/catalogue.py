@@ -1,0 +1,148 @@
+"""The catalogue of an analysis whose inputs are in a Rucio, and the input lock of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanolake import catalogue, sources
+from nanolake.errors import InputError, LakeError
+from nanolake.lake import content
+from nanolake.lake.client import Did, connect, explained
+
+
+def run(
+    program: str,
+    catalogue_file: str,
+    lock_file: str,
+    replicas_file: str,
+    *,
+    analysis: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    streams: Mapping[str, str],
+    lake: str,
+    receipts: Sequence[str],
+    datasets: Mapping[str, str],
+    client: Mapping[str, Any],
+    rse: str | None,
+    schemes: Sequence[str],
+    relock: bool = False,
+) -> None:
+    """Make the catalogue of an analysis from what the lake says, in a few bulk calls.
+
+    Args:
+        program: The engine of the analysis; looks into files whose events nobody has recorded.
+        catalogue_file: Output: the catalogue.
+        lock_file: Output and input: the input lock; one that is there is compared first.
+        replicas_file: Output: {DID: [{rse, pfn}]}, best first.
+        analysis: Its name.
+        entries: Sample to its entry in datasets.yaml with `channels` and `full_events`.
+        streams: Channel to the stream of data that feeds it.
+        lake: Name of the lake's file.
+        receipts: What `ingest` made, where the inputs were uploaded by it.
+        datasets: Sample to the DID of its dataset, in addition to those of the receipts.
+        client: `rucio_config` and `account`.
+        rse: RSE expression of the replicas to read.
+        schemes: Schemes of their URLs, best first.
+        relock: Accept content that differs from the lock.
+
+    Raises:
+        LakeError: A dataset or a replica is missing, or the content is not that of the lock.
+    """
+    rucio = connect(**client)
+    for path in receipts:
+        ingested = catalogue.read(path)["datasets"]
+        datasets = {**datasets, **{name: entry["dataset"] for name, entry in ingested.items()}}
+    found = content.files_of(rucio, list(datasets.values()))
+    print(f"{sum(map(len, found.values()))} files in {len(found)} datasets", flush=True)
+    old = catalogue.read(lock_file) if Path(lock_file).exists() else None
+    if old:
+        _compare(old, datasets, found, relock)
+    replicas = content.replicas_of(rucio, datasets.values(), rse=rse, schemes=schemes)
+    _complete(replicas, found, rse)
+    known = content.metadata_of(rucio, list(datasets.values()))
+    samples = {}
+    for name, entry in entries.items():
+        files = found[datasets[name]]
+        _count(rucio, catalogue.inspector(program, analysis), entry["kind"], files, replicas)
+        rows = [{"path": file["did"], **_without(file, "did")} for file in files]
+        samples[name] = catalogue.sample_entry(entry, rows, known[datasets[name]])
+    catalogue.write(lock_file, catalogue.lock(lake, rucio.host, samples, datasets))
+    catalogue.write(replicas_file, replicas)
+    catalogue.write(catalogue_file, catalogue.assemble(analysis, samples, streams))
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in mapping.items() if k != key}
+
+
+def _compare(
+    old: Mapping[str, Any], datasets: Mapping[str, str], found: Mapping[str, Any], relock: bool
+) -> None:
+    """Compare with the lock the datasets that it knows too; others are new by configuration."""
+    still = {k: v for k, v in old["datasets"].items() if v["did"] in datasets.values()}
+    lock = {**old, "datasets": still}
+    if relock:
+        for line in content.differences(lock, found):
+            print(f"accepted: {line}")
+    else:
+        content.compare(lock, found)
+
+
+def _complete(replicas: Mapping[str, Any], found: Mapping[str, Any], rse: str | None) -> None:
+    """Every file needs a replica that can be read."""
+    lost = [f["did"] for files in found.values() for f in files if not replicas.get(f["did"])]
+    if lost:
+        where = f"on {rse}" if rse else "anywhere"
+        raise LakeError(
+            ", ".join(lost[:10]) + (f" and {len(lost) - 10} more" if len(lost) > 10 else ""),
+            f"no replica is available {where}",
+            "`nanolake lake replicas DID` shows where it is; `nanolake lake move DID RSE` copies"
+            " it there; if it is nowhere, ingest it again",
+        )
+
+
+def _count(
+    rucio: Any,
+    inspect: Any,
+    kind: str,
+    files: list[dict[str, Any]],
+    replicas: Mapping[str, list[dict[str, str]]],
+) -> None:
+    """Read the events of the files for which the lake does not know them, and record them."""
+    unknown = [file for file in files if file["events"] is None]
+    counted = []
+    for file in unknown:
+        file["events"] = _events(inspect, kind, file, replicas[file["did"]])
+        print(f"{file['did']}: {file['events']} events, read from the file", flush=True)
+        row = {**Did.parse(file["did"]).plain(), "meta": {"events": file["events"]}}
+        counted.append(row)
+    if counted:
+        _record(rucio, counted)
+
+
+def _events(
+    inspect: Any, kind: str, file: Mapping[str, Any], replicas: list[dict[str, str]]
+) -> int:
+    """Events of a file, from its first replica that can be read."""
+    problems = []
+    for replica in replicas:
+        path = sources.local_path(replica["pfn"])
+        try:
+            sources.verify({**file, "path": path}, file["did"])
+            return int(inspect(kind, [path])[0]["events"])
+        except InputError as error:
+            problems.append(f"{replica['rse']}: {error.problem}")
+    raise LakeError(file["did"], "; ".join(problems), "repair a replica, and run again")
+
+
+def _record(rucio: Any, counted: list[dict[str, Any]]) -> None:
+    """Record events in the lake; an account that may not do so reads the files every time."""
+    from rucio.common import exception
+
+    with explained("events"):
+        try:
+            rucio.set_dids_metadata_bulk(counted)
+        except exception.AccessDenied:
+            print("the account may not record the events in the lake; they are in the input lock")

@@ -1,0 +1,150 @@
+"""A connection to Rucio, and Rucio's errors in words with a remedy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nanolake.errors import LakeError
+
+
+class Did(NamedTuple):
+    """A data identifier, `scope:name`."""
+
+    scope: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Did:
+        """Read `scope:name`.
+
+        Raises:
+            LakeError: It has no scope.
+        """
+        scope, colon, name = text.partition(":")
+        if not (colon and scope and name):
+            raise LakeError(text, "it is no DID", "write it as scope:name")
+        return cls(scope, name)
+
+    def __str__(self) -> str:
+        """The DID as Rucio writes it."""
+        return f"{self.scope}:{self.name}"
+
+    def plain(self) -> dict[str, str]:
+        """The mapping that Rucio's API takes."""
+        return {"scope": self.scope, "name": self.name}
+
+
+def connect(*, rucio_config: str | None = None, account: str | None = None) -> Any:
+    """Make a client of the lake and see that it answers and knows the account.
+
+    Args:
+        rucio_config: A rucio.cfg in place of RUCIO_CONFIG.
+        account: Account in place of that of the configuration.
+
+    Raises:
+        LakeError: There is no configuration, no server, or no access.
+    """
+    if rucio_config:
+        if not Path(rucio_config).is_file():
+            remedy = "start the embedded lake with `nanolake lake up`, or name a rucio.cfg"
+            raise LakeError(rucio_config, "there is no such file", remedy)
+        os.environ["RUCIO_CONFIG"] = os.path.abspath(rucio_config)
+    _no_prompt()
+    with explained("the lake"):
+        from rucio.client import Client
+        from rucio.common.config import clean_cached_config
+
+        clean_cached_config()
+        client = Client(account=account)
+        client.whoami()
+    return client
+
+
+def _no_prompt() -> None:
+    """Rucio's OIDC client asks on the terminal for a code when a token is refused: it must fail."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        sys.stdin = open(os.devnull)  # noqa: SIM115  (for the life of the process)
+
+
+# Exception of Rucio (or requests) to (problem, remedy); the first one that fits is taken.
+_WORDS = {
+    "CannotAuthenticate": (
+        "the server refuses the credentials",
+        "check account, user name, password, token or proxy of RUCIO_CONFIG; `rucio whoami` tries",
+    ),
+    "MissingClientParameter": (
+        "the client's configuration is incomplete",
+        "set RUCIO_CONFIG to a complete rucio.cfg",
+    ),
+    "ConfigNotFound": (
+        "there is no configuration of a Rucio client",
+        "set RUCIO_CONFIG to a rucio.cfg, or choose another lake: --config lake=embedded",
+    ),
+    "ConnectionError": (
+        "the server does not answer",
+        "check rucio_host of RUCIO_CONFIG and the network; run again when it is back",
+    ),
+    "ServerConnectionException": (
+        "the server does not answer",
+        "check rucio_host of RUCIO_CONFIG and the network; run again when it is back",
+    ),
+    "Timeout": ("the server does not answer in time", "run again later"),
+    "AccessDenied": (
+        "the account may not do this",
+        "ask for the permission, or choose a scope and RSEs that the account may use",
+    ),
+    "ScopeNotFound": (
+        "the scope does not exist",
+        "choose one of `rucio scope list`, or ask for it to be made",
+    ),
+    "InvalidRSEExpression": (
+        "no RSE matches the expression",
+        "check the RSE expression of the lake's file against `rucio rse list`",
+    ),
+    "RSENotFound": ("the RSE does not exist", "choose one of `rucio rse list`"),
+    "InsufficientAccountLimit": (
+        "the quota of the account is exceeded",
+        "delete old datasets (`nanolake lake expire`), or ask for more quota",
+    ),
+    "RSEOverQuota": ("the RSE is full", "choose other RSEs, or ask for space"),
+    "InsufficientTargetRSEs": (
+        "no RSE of the expression has room, or may be written to",
+        "choose other RSEs, or ask for space",
+    ),
+    "RSEWriteBlocked": ("the RSE is blocked for writing", "choose other RSEs, or wait"),
+    "DataIdentifierNotFound": ("the lake has no such DID", "check scope and name"),
+    "ReplicaUnAvailable": (
+        "no replica is available",
+        "see `nanolake lake replicas`; ask the lake's people to recover it",
+    ),
+}
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what Rucio and its connection raise in the block into a LakeError about `what`."""
+    try:
+        yield
+    except LakeError:
+        raise
+    except Exception as error:
+        for kind in type(error).__mro__:
+            if kind.__name__ in _WORDS:
+                problem, remedy = _WORDS[kind.__name__]
+                raise LakeError(what, f"{problem} ({_details(error)})", remedy) from error
+        if type(error).__module__.startswith(("rucio.", "requests.", "urllib3.")):
+            remedy = "see the server's log, or ask the lake's people"
+            problem = f"Rucio says {type(error).__name__} ({_details(error)})"
+            raise LakeError(what, problem, remedy) from error
+        raise
+
+
+def _details(error: Exception) -> str:
+    """The last lines of an error, without Rucio's headline where it says more."""
+    text = " ".join(str(error).split())
+    return (text.partition("Details: ")[2] or text)[:300]

@@ -1,0 +1,66 @@
+"""Ingest: the local inputs of an analysis, uploaded and registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nanolake import catalogue
+from nanolake.lake import upload
+from nanolake.lake.client import connect
+from nanolake.lake.content import digest
+
+
+def run(
+    program: str,
+    receipt_file: str,
+    *,
+    analysis: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    streams: Mapping[str, str],
+    client: Mapping[str, Any],
+    target: Mapping[str, Any],
+) -> None:
+    """Upload the inputs of an analysis, one dataset a sample.
+
+    A file is named after its sample and its checksum, so that other content has another name. Its
+    events are recorded with it, and with the dataset what it stands for.
+
+    Args:
+        program: The engine of the analysis, which looks into the files.
+        receipt_file: Output: {analysis, datasets: {sample: receipt of `upload.put`}}.
+        analysis: Its name.
+        entries: See `catalogue.build`; all files are local.
+        streams: See `catalogue.build`.
+        client: `rucio_config` and `account`.
+        target: scope, dataset (a name with {sample} and {key}), rse and lifetime (days).
+
+    Raises:
+        InputError: An input is damaged or not what is declared.
+        LakeError: Lake or storage refuse.
+    """
+    local = catalogue.build(analysis, entries, streams, catalogue.inspector(program, analysis))
+    rucio = connect(**client)
+    receipts = {}
+    for name, sample in local["samples"].items():
+        files = [
+            {
+                "path": file["path"],
+                "did": f"{target['scope']}:{name}.{file['adler32']}.root",
+                "events": file["events"],
+            }
+            for file in sample["files"]
+        ]
+        key = digest([file["did"] for file in files])[:8]
+        dataset = target["dataset"].replace("{sample}", name).replace("{key}", key)
+        what = "luminosity" if sample["kind"] == "data" else "generated"
+        receipts[name] = upload.put(
+            rucio,
+            files,
+            dataset=f"{target['scope']}:{dataset}",
+            rse=target["rse"],
+            lifetime=target["lifetime"],
+            metadata={what: sample[what]},
+            comment="nanolake: input",
+        )
+    catalogue.write(receipt_file, {"analysis": analysis, "datasets": receipts})

@@ -1,0 +1,94 @@
+"""Publish: results uploaded, registered, read back, and a receipt of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanolake import sources
+from nanolake.catalogue import write
+from nanolake.lake import storage, upload
+from nanolake.lake.client import connect, explained
+from nanolake.lake.content import digest
+
+
+def names(
+    files: Sequence[str], *, results: str, scope: str, campaign: str, part: str
+) -> tuple[str, list[dict[str, Any]]]:
+    """DIDs for files and for the dataset that they make.
+
+    A dataset is named after the campaign, the analysis and a hash of all its content, a file after
+    its dataset: a name is never used again for anything else, and the same results have the same
+    names.
+
+    Args:
+        files: Paths within `results`.
+        results: Folder of the results.
+        scope: Of the DIDs.
+        campaign: Begins the names.
+        part: Analysis, or `run` for what belongs to the run as a whole.
+
+    Returns:
+        The dataset's DID, and [{path, did}].
+    """
+    stamps = {str(Path(path).relative_to(results)): sources.stamp(path) for path in files}
+    dataset = f"{campaign}.{part}.{digest(stamps)[:10]}"
+    rows = []
+    for path in files:
+        inside = Path(path).relative_to(results)
+        inside = inside.relative_to(part) if inside.parts[0] == part else inside
+        rows.append({"path": path, "did": f"{scope}:{dataset}.{'.'.join(inside.parts)}"})
+    return f"{scope}:{dataset}", rows
+
+
+def run(
+    files: Sequence[str],
+    receipt_file: str,
+    *,
+    results: str,
+    part: str,
+    campaign: str,
+    client: Mapping[str, Any],
+    target: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Publish files as one dataset and read every one of them back.
+
+    Args:
+        files: Paths within `results`.
+        receipt_file: Output: the receipt of `upload.put`; paths are those within `results`, and
+            every file has `read_back`.
+        results: Folder of the results.
+        part: See `names`.
+        campaign: See `names`.
+        client: `rucio_config` and `account`.
+        target: scope, rse (expression of the rule) and lifetime (days).
+        metadata: Of the dataset: its provenance.
+
+    Raises:
+        LakeError: Lake or storage refuse, or give other bytes back.
+    """
+    rucio = connect(**client)
+    dataset, rows = names(
+        files, results=results, scope=target["scope"], campaign=campaign, part=part
+    )
+    receipt = upload.put(
+        rucio,
+        rows,
+        dataset=dataset,
+        rse=target["rse"],
+        lifetime=target["lifetime"],
+        metadata=metadata,
+        comment=f"nanolake: {campaign}",
+    )
+    with explained(dataset):
+        rses = {name: rucio.get_rse(name) for name in {file["rse"] for file in receipt["files"]}}
+    with tempfile.TemporaryDirectory(prefix="nanolake-") as folder:
+        for file in receipt["files"]:
+            storage.verified(rucio, rses[file["rse"]], file, Path(folder))
+            file["path"] = str(Path(file["path"]).relative_to(results))
+            file["read_back"] = True
+    print(f"published {dataset}: {len(rows)} files", flush=True)
+    write(receipt_file, receipt)

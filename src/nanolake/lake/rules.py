@@ -1,0 +1,109 @@
+"""Rules: where the lake keeps a dataset and for how long; another QoS class, and the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nanolake.errors import LakeError
+from nanolake.lake.client import Did, explained
+
+
+def rules_of(client: Any, did: str) -> list[dict[str, Any]]:
+    """The rules of a DID: [{id, account, rse_expression, state, ok, replicating, stuck, expires_at,
+    error}].
+    """
+    with explained(did):
+        rows = client.list_did_rules(*Did.parse(did))
+        return [
+            {
+                **{key: row[key] for key in ("id", "account", "rse_expression", "state")},
+                "ok": row["locks_ok_cnt"],
+                "replicating": row["locks_replicating_cnt"],
+                "stuck": row["locks_stuck_cnt"],
+                "expires_at": str(row["expires_at"]) if row["expires_at"] else None,
+                "error": row["error"],
+            }
+            for row in rows
+        ]
+
+
+def add(client: Any, did: str, rse: str, *, lifetime: float | None = None) -> str:
+    """Ask for one copy of a DID on RSEs; returns the id of the rule, an old one if it exists.
+
+    Raises:
+        LakeError: The account may not, or there is no room.
+    """
+    from rucio.common import exception
+
+    seconds = None if lifetime is None else round(lifetime * 86400)
+    with explained(f"{did} on {rse}"):
+        try:
+            (rule,) = client.add_replication_rule(
+                [Did.parse(did).plain()], 1, rse, lifetime=seconds, grouping="DATASET"
+            )
+            return str(rule)
+        except exception.DuplicateRule:
+            return next(
+                str(row["id"])
+                for row in rules_of(client, did)
+                if (row["account"], row["rse_expression"]) == (client.account, rse)
+            )
+
+
+def wait(
+    client: Any, rule: str, *, timeout: float, say: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """Wait until a rule has all its replicas.
+
+    Args:
+        client: Rucio's.
+        rule: Its id.
+        timeout: Seconds.
+        say: Called with the rule at every look.
+
+    Raises:
+        LakeError: A transfer is stuck, or the time is over.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        with explained(f"rule {rule}"):
+            row = client.get_replication_rule(rule)
+        if say:
+            say(row)
+        if row["state"] == "OK":
+            return
+        if row["state"] == "STUCK":
+            problem = f"its transfers are stuck ({row['error'] or 'no reason given'})"
+            raise LakeError(f"rule {rule}", problem, "see the lake's transfers; it tries again")
+        if time.monotonic() > end:
+            state = f"{row['locks_ok_cnt']} files there, {row['locks_replicating_cnt']} to come"
+            remedy = "it goes on by itself: look later with `nanolake lake rules`"
+            raise LakeError(f"rule {rule}", f"not done after {timeout:.0f} s: {state}", remedy)
+        time.sleep(0.5)
+
+
+def expire(client: Any, rule: str) -> None:
+    """End a rule now: the lake may delete the replicas that only it protects."""
+    with explained(f"rule {rule}"):
+        client.update_replication_rule(rule, {"lifetime": 0})
+
+
+def move(client: Any, did: str, rse: str, *, lifetime: float | None, timeout: float) -> str:
+    """Move a DID to RSEs of another class: copied there, then its other rules of ours end.
+
+    Nothing ends before all replicas are at the new place.
+
+    Returns:
+        Id of the rule at the new place.
+
+    Raises:
+        LakeError: The move is not possible, or not finished in time; the old rules then stay.
+    """
+    rule = add(client, did, rse, lifetime=lifetime)
+    wait(client, rule, timeout=timeout)
+    for row in rules_of(client, did):
+        if row["id"] != rule and row["account"] == client.account:
+            expire(client, row["id"])
+    return rule

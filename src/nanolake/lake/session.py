@@ -1,0 +1,89 @@
+"""The lake of a run: an embedded one is started and stopped, the input lock is compared."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nanolake.catalogue import read
+from nanolake.errors import LakeError
+from nanolake.lake import content
+from nanolake.lake.client import connect
+
+
+@contextmanager
+def running(lake: Mapping[str, Any]) -> Iterator[None]:
+    """The lake is up while the block runs; one that ran before is left running.
+
+    Args:
+        lake: Contents of the lake's file.
+
+    Raises:
+        LakeError: It cannot be started.
+    """
+    if lake["kind"] != "embedded":
+        yield
+        return
+    from testbed import lake as testbed
+
+    try:
+        embedded = testbed.up(Path(lake["folder"]), database=lake["database"])
+    except testbed.TestbedError as error:
+        raise LakeError("the embedded lake", str(error), "see its logs, then run again") from error
+    try:
+        yield
+    finally:
+        if embedded.started:
+            testbed.down(Path(lake["folder"]))
+
+
+def begin(
+    lake: Mapping[str, Any],
+    *,
+    client: Mapping[str, Any],
+    locks: Sequence[str],
+    relock: bool = False,
+) -> None:
+    """Start the lake for the life of this process, and compare its content with the input locks.
+
+    Args:
+        lake: Contents of the lake's file.
+        client: `rucio_config` and `account`.
+        locks: Input locks of earlier runs; those that do not exist are not compared.
+        relock: Do not compare.
+
+    Raises:
+        LakeError: The lake does not answer, or its content is not that of the locks.
+    """
+    context = running(lake)
+    context.__enter__()
+    atexit.register(context.__exit__, None, None, None)
+    rucio = connect(**client)
+    if not relock:
+        check(rucio, locks, missing=lake["inputs"] == "ingested")
+
+
+def check(rucio: Any, locks: Sequence[str], *, missing: bool) -> None:
+    """Compare the content of the lake with input locks, in one call.
+
+    Args:
+        rucio: Client of the lake.
+        locks: Paths of input locks; those that do not exist are skipped.
+        missing: Datasets may be missing altogether, as the run can put them there again.
+
+    Raises:
+        LakeError: It differs.
+    """
+    known = [read(path) for path in locks if Path(path).exists()]
+    known = [lock for lock in known if lock["host"]]
+    dids = [dataset["did"] for lock in known for dataset in lock["datasets"].values()]
+    if not dids:
+        return
+    found = content.files_if_any(rucio, dids)
+    for lock in known:
+        there = lock["datasets"].items()
+        kept = {k: v for k, v in there if found[v["did"]] or not missing}
+        content.compare({**lock, "datasets": kept}, found)

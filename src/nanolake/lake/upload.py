@@ -1,0 +1,247 @@
+"""Put: files and their dataset into the lake, safe to repeat after any crash.
+
+The order is: content of the DIDs compared, dataset made, bytes on the storage and verified there,
+replicas registered, then attachments, rule and metadata. Whatever of it an earlier attempt did is
+found and left alone. Rucio itself accepts a replica of other content under a known name in
+silence, so the content is compared before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from nanolake import sources
+from nanolake.errors import LakeError
+from nanolake.lake import storage
+from nanolake.lake.client import Did, explained
+from nanolake.lake.content import adler
+
+# Files that are registered in one call: what a killed run has uploaded in vain is no more.
+_BATCH = 20
+_THREADS = 4
+
+
+def put(
+    client: Any,
+    files: Sequence[Mapping[str, Any]],
+    *,
+    dataset: str,
+    rse: str,
+    lifetime: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    comment: str = "",
+) -> dict[str, Any]:
+    """Upload files, register them, attach them to a dataset and ask for its replication.
+
+    Args:
+        client: Rucio's.
+        files: [{path, did}], where known with events.
+        dataset: DID of the dataset; made if it does not exist.
+        rse: RSE expression of the rule; the files go to one of its RSEs.
+        lifetime: Days that the rule keeps them, None for ever.
+        metadata: JSON metadata of the dataset.
+        comment: Of the rule.
+
+    Returns:
+        {dataset, rule, rse_expression, expires_at, files: [{path, did, bytes, adler32, rse,
+        action: uploaded | present | repaired}]}
+
+    Raises:
+        LakeError: A name is taken by other content, or lake or storage refuse.
+    """
+    stamped = [{**file, **sources.stamp(file["path"])} for file in files]
+    known = _compare(client, stamped)
+    target = _target(client, rse, stamped, known)
+    # Before a byte moves: an account that may not write to the scope is told so here.
+    _make_dataset(client, dataset)
+    done = _store(client, target, stamped, known)
+    _compare(client, stamped)
+    _attach(client, dataset, stamped)
+    rule = _rule(client, dataset, rse, lifetime, comment)
+    if metadata:
+        scope, name = Did.parse(dataset)
+        with explained(f"metadata of {dataset}"):
+            client.set_metadata_bulk(scope, name, dict(metadata))
+    return {"dataset": dataset, **rule, "files": done}
+
+
+def _compare(client: Any, files: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Compare the DIDs that exist with the files.
+
+    Returns:
+        DID to {RSE: state} of its replicas, for those that the lake knows.
+
+    Raises:
+        LakeError: A DID has other content.
+    """
+    dids = [Did.parse(file["did"]).plain() for file in files]
+    with explained("DIDs"):
+        rows = client.get_metadata_bulk(dids, plugin="DID_COLUMN")
+        found = {f"{row['scope']}:{row['name']}": row for row in rows}
+    taken = []
+    for file in files:
+        row = found.get(file["did"])
+        if row and (row["bytes"], adler(row["adler32"])) != (file["bytes"], file["adler32"]):
+            there = f"{row['bytes']} bytes, adler32 {row['adler32']}"
+            taken.append(f"{file['did']} ({there}; ours {file['bytes']}, {file['adler32']})")
+    if taken:
+        problem = "the name is taken by other content, and a DID is for ever"
+        remedy = "choose another name: campaign of the configuration, or dataset of the lake's file"
+        raise LakeError("; ".join(taken), problem, remedy)
+    if not found:
+        return {}
+    with explained("replicas"):
+        rows = client.list_replicas([Did.parse(did).plain() for did in found], all_states=True)
+        states = {f"{row['scope']}:{row['name']}": row["states"] for row in rows}
+    return {did: states.get(did, {}) for did in found}
+
+
+def _target(
+    client: Any,
+    expression: str,
+    files: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:
+    """The RSE to upload to: writable, with quota for what is missing, holding most already.
+
+    Raises:
+        LakeError: None can be used; each is named with its reason.
+    """
+    with explained(f"RSEs {expression}"):
+        names = sorted(row["rse"] for row in client.list_rses(expression))
+        usage = client.get_local_account_usage(client.account)
+        remaining = {row["rse"]: row["bytes_remaining"] for row in usage}
+        settings = {name: client.get_rse(name) for name in names}
+    here = {
+        name: sum(states.get(name) == "AVAILABLE" for states in known.values()) for name in names
+    }
+    reasons = []
+    for name in sorted(names, key=lambda name: (-here[name], name)):
+        missing = [f for f in files if known.get(f["did"], {}).get(name) != "AVAILABLE"]
+        need = sum(file["bytes"] for file in missing)
+        if need and not settings[name]["availability_write"]:
+            reasons.append(f"{name} is blocked for writing")
+        elif need and name not in remaining:
+            reasons.append(f"the account {client.account} has no quota on {name}")
+        elif need and need > float(remaining[name]):
+            left = float(remaining[name])
+            reasons.append(f"quota on {name}: {need} bytes needed, {left:.0f} left")
+        else:
+            return dict(settings[name])
+    remedy = "ask for quota, wait until an RSE may be written to, or choose others"
+    raise LakeError(f"RSEs {expression}", "; ".join(reasons) or "there is none", remedy)
+
+
+def _store(
+    client: Any,
+    target: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, str]],
+) -> list[dict[str, Any]]:
+    """Upload and register what is missing on the target, in batches."""
+    name = target["rse"]
+    done = []
+    for batch in _batches(files):
+        missing = [f for f in batch if known.get(f["did"], {}).get(name) != "AVAILABLE"]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            attempts = [
+                (file, pool.submit(storage.store, client, target, file)) for file in missing
+            ]
+        stored = {f["did"]: a.result() for f, a in attempts if not a.exception()}
+        _register(client, name, [file for file in missing if file["did"] in stored], known)
+        for _, attempt in attempts:
+            attempt.result()  # the first failure ends it, after its neighbours are registered
+        for file in batch:
+            half = name in known.get(file["did"], {}) and file["did"] in stored
+            action = "repaired" if half else stored.get(file["did"], "present")
+            row = {key: file[key] for key in ("path", "did", "bytes", "adler32")}
+            done.append({**row, "rse": name, "action": action})
+            print(f"{action}: {file['did']} on {name}", flush=True)
+    return done
+
+
+def _batches(files: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for begin in range(0, len(files), _BATCH):
+        yield files[begin : begin + _BATCH]
+
+
+def _register(
+    client: Any,
+    rse: str,
+    files: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Register replicas whose bytes are on the storage, or mend those left half-registered."""
+    new, half = [], []
+    for file in files:
+        row: dict[str, Any] = {**Did.parse(file["did"]).plain(), "bytes": file["bytes"]}
+        row["adler32"] = file["adler32"]
+        if rse in known.get(file["did"], {}):
+            # A server or client killed in the middle leaves a replica COPYING for ever.
+            half.append({**row, "state": "A"})
+        else:
+            events = {"events": file["events"]} if file.get("events") is not None else {}
+            new.append({**row, "meta": events})
+    with explained(f"registration on {rse}"):
+        if new:
+            client.add_replicas(rse, new)
+        if half:
+            client.update_replicas_states(rse, half)
+
+
+def _make_dataset(client: Any, dataset: str) -> None:
+    from rucio.common import exception
+
+    with explained(dataset):
+        try:
+            client.add_dataset(*Did.parse(dataset))
+        except exception.DataIdentifierAlreadyExists:
+            print(f"present: {dataset}")
+
+
+def _attach(client: Any, dataset: str, files: Sequence[Mapping[str, Any]]) -> None:
+    """Attach what is not attached."""
+    from rucio.common import exception
+
+    scope, name = Did.parse(dataset)
+    with explained(dataset):
+        for _ in range(5):
+            there = {f"{row['scope']}:{row['name']}" for row in client.list_content(scope, name)}
+            missing = [Did.parse(f["did"]).plain() for f in files if f["did"] not in there]
+            if not missing:
+                return
+            try:
+                client.attach_dids(scope, name, missing)
+            except exception.FileAlreadyExists:
+                # Another writer attached one of them since we looked, and Rucio then refuses all.
+                continue
+    raise LakeError(dataset, "its files could not all be attached", "run again")
+
+
+def _rule(
+    client: Any, dataset: str, expression: str, lifetime: float | None, comment: str
+) -> dict[str, Any]:
+    """One rule for the dataset: the one that exists already for the account, or a new one."""
+    from rucio.common import exception
+
+    did = Did.parse(dataset)
+    seconds = None if lifetime is None else round(lifetime * 86400)
+    with explained(f"rule {expression} for {dataset}"):
+        try:
+            client.add_replication_rule(
+                [did.plain()], 1, expression, lifetime=seconds, grouping="DATASET", comment=comment
+            )
+        except exception.DuplicateRule:
+            print(f"present: rule {expression} for {dataset}")
+        rules = list(client.list_did_rules(did.scope, did.name))
+    own = [r for r in rules if (r["account"], r["rse_expression"]) == (client.account, expression)]
+    if not own:
+        raise LakeError(dataset, f"its rule {expression} is not there", "run again")
+    expires = own[0]["expires_at"]
+    return {
+        "rule": own[0]["id"],
+        "rse_expression": expression,
+        "expires_at": str(expires) if expires else None,
+    }

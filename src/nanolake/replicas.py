@@ -1,0 +1,123 @@
+"""Replicas: which copy of an input a unit reads, and what happens when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from nanolake import sources, staging
+from nanolake.errors import InputError
+
+Replica = Mapping[str, Any]
+
+
+class Reading:
+    """The files of one unit, each read from one of its replicas; failed ones are remembered.
+
+    Args:
+        files: [{path, bytes, adler32, events, users}]: path is the name in the catalogue, users
+            the number of units that read the file.
+        replicas: Name to [{rse, pfn}], best first.
+        sample: Of the unit, for messages.
+        unit: Name of the unit.
+        access: `stream` reads from the storage, `stage` copies to scratch first.
+        verify: `checksum` or `size`: how a local file is compared before it is read.
+        scratch: Scratch folder for `stage`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Mapping[str, Any]],
+        replicas: Mapping[str, Sequence[Replica]],
+        *,
+        sample: str,
+        unit: str,
+        access: str = "stream",
+        verify: str = "checksum",
+        scratch: str | None = None,
+    ) -> None:
+        self.files, self.replicas, self.sample, self.unit = files, replicas, sample, unit
+        self.access, self.how, self.scratch = access, verify, scratch
+        self.failed: dict[str, list[tuple[Replica, InputError]]] = {}
+
+    def run(self, action: Callable[[list[str]], Any]) -> tuple[Any, list[dict[str, Any]]]:
+        """Run an action on readable paths of all files, with other replicas where one fails.
+
+        Args:
+            action: Function of the paths, in the order of the files. It may run again from the
+                start: what it has written is overwritten.
+
+        Returns:
+            Its result, and for each file {did, replica, rse, bytes, adler32, events, failed}.
+
+        Raises:
+            InputError: A file has no replica (left) that can be read.
+        """
+        while True:
+            chosen = [self._choose(file) for file in self.files]
+            try:
+                with self._open(chosen) as paths:
+                    result = action(paths)
+                return result, [self._record(f, r) for f, r in zip(self.files, chosen, strict=True)]
+            except InputError as error:
+                self._remember(error, chosen)
+
+    def _choose(self, file: Mapping[str, Any]) -> Replica:
+        """The best replica of a file that has not failed."""
+        failed = self.failed.get(file["path"], [])
+        bad = [replica for replica, _ in failed]
+        known = self.replicas.get(file["path"], [])
+        for replica in known:
+            if replica not in bad:
+                return replica
+        if len(failed) == 1:
+            raise failed[0][1]
+        tried = "; ".join(f"{replica['pfn']}: {error.problem}" for replica, error in failed)
+        problem = "none of its replicas can be read" if tried else "it has no replica"
+        remedy = "see `nanolake lake replicas`; once one is repaired, run again to continue"
+        raise InputError(file["path"], tried or "(none)", problem, remedy)
+
+    @contextmanager
+    def _open(self, chosen: Sequence[Replica]) -> Iterator[list[str]]:
+        """Paths of the chosen replicas, verified or staged."""
+        with ExitStack() as stack:
+            paths = []
+            for file, replica in zip(self.files, chosen, strict=True):
+                if self.access == "stage":
+                    copy = staging.staged(
+                        file,
+                        replica["pfn"],
+                        scratch=self.scratch,
+                        unit=f"{self.sample}-{self.unit}",
+                        users=file["users"],
+                    )
+                    paths.append(stack.enter_context(copy))
+                else:
+                    path = sources.local_path(replica["pfn"])
+                    sources.verify({**file, "path": path}, file["path"], how=self.how)
+                    paths.append(path)
+            yield paths
+
+    def _remember(self, error: InputError, chosen: Sequence[Replica]) -> None:
+        """Note that a replica failed; an error about anything else ends the unit."""
+        for file, replica in zip(self.files, chosen, strict=True):
+            if error.replica in (replica["pfn"], sources.local_path(replica["pfn"])):
+                self.failed.setdefault(file["path"], []).append((replica, error))
+                print(f"replica failed: {error}", flush=True)
+                return
+        raise error
+
+    def _record(self, file: Mapping[str, Any], replica: Replica) -> dict[str, Any]:
+        failed = [
+            {"replica": bad["pfn"], "rse": bad["rse"], "problem": error.problem}
+            for bad, error in self.failed.get(file["path"], [])
+        ]
+        return {
+            "did": file["path"] if replica["rse"] else None,
+            "replica": replica["pfn"],
+            "rse": replica["rse"],
+            "access": self.access,
+            **{key: file[key] for key in ("bytes", "adler32", "events")},
+            "failed": failed,
+        }

@@ -1,0 +1,60 @@
+"""Publish: results back into the lake. Needs what was made, makes receipts with the DIDs."""
+
+if config["lake"]["publish"]:
+
+    rule upload_results:
+        input:
+            files=lambda wildcards: targets(wildcards.analysis),
+            books=of_samples("<results>/{analysis}/books/{sample}.json"),
+            catalogue="<results>/{analysis}/catalogue.json",
+            lock="<results>/{analysis}/inputs.lock.json",
+            # Behind the checkpoint: else old results are published while new ones are made.
+            plan=ancient("<results>/{analysis}/plan.json"),
+        output:
+            "<results>/{analysis}/published.json",
+        log:
+            "logs/publish/{analysis}.log",
+        conda:
+            "../../envs/conda.yaml"
+        params:
+            results=config["results"],
+            campaign=config["campaign"],
+            client=settings.client_settings(config["lake"]),
+            target=config["lake"]["publish"],
+            config=config,
+            repository=workflow.basedir,
+        script:
+            "../scripts/publish.py"
+
+    rule upload_run:
+        input:
+            files=[
+                "<results>/ledger.json",
+                "<results>/config.yaml",
+                "<results>/report.html",
+            ],
+        output:
+            "<results>/published.json",
+        log:
+            "logs/publish/run.log",
+        conda:
+            "../../envs/conda.yaml"
+        params:
+            results=config["results"],
+            campaign=config["campaign"],
+            client=settings.client_settings(config["lake"]),
+            target=config["lake"]["publish"],
+            config=config,
+            repository=workflow.basedir,
+        script:
+            "../scripts/publish_run.py"
+
+    rule publish:
+        input:
+            published(),
+
+else:
+
+    rule publish:
+        input:
+            refuse("publish"),
