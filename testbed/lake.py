@@ -1,0 +1,233 @@
+"""A Rucio data lake in a folder: brought up, found again, taken down.
+
+lake = up(Path("resources/lake"))
+os.environ["RUCIO_CONFIG"] = str(lake.config("analyst"))
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from testbed import configuration, definition, postgres, processes
+from testbed.definition import Definition, private_folder
+from testbed.errors import TestbedError
+
+_HOME = Path(__file__).resolve().parents[1]
+
+
+class Lake(NamedTuple):
+    """A lake that runs.
+
+    Args:
+        folder: Where it keeps everything.
+        url: Its REST interface.
+        pid: Its supervisor.
+        started: False if it ran already.
+    """
+
+    folder: Path
+    url: str
+    pid: int
+    started: bool
+
+    def config(self, account: str) -> Path:
+        """Give the rucio.cfg of a client that is this account."""
+        path = configuration.client_file(self.folder, account)
+        if not path.exists():
+            known = ", ".join(sorted(one.name for one in (self.folder / "clients").iterdir()))
+            raise TestbedError(f"the lake has no account {account}", f"choose one of {known}")
+        return path
+
+
+def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lake:
+    """Bring the lake of a folder up, or find it running.
+
+    Args:
+        folder: The lake; made if it does not exist.
+        database: sqlite or postgresql; by default what the lake has, sqlite for a new one.
+        seconds: How long it may take until it answers.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        known = definition.load(folder)
+        if known and database not in (None, known.database):
+            raise TestbedError(
+                f"the lake in {folder} has the database {known.database}",
+                f"take it without --database {database}, or choose another folder",
+            )
+        if known and (lake := _running(folder, known, patience=10)):
+            return lake
+        return _start(folder, known or definition.create(folder, database or "sqlite"), seconds)
+
+
+def find(folder: Path) -> Lake | None:
+    """Find the lake of a folder if it runs and answers."""
+    folder = Path(folder).resolve()
+    known = definition.load(folder)
+    return _running(folder, known, patience=0) if known else None
+
+
+def down(folder: Path, *, delete: bool = False) -> bool:
+    """Stop everything of the lake in a folder; its data stay unless they are to be deleted.
+
+    Returns:
+        Whether anything had been running.
+    """
+    folder = Path(folder).resolve()
+    if not folder.exists():
+        return False
+    with _alone(folder):
+        known = definition.load(folder)
+        if known is None:
+            raise TestbedError(f"{folder} is not a lake", "name the folder with --folder")
+        ran = bool(processes.of_lake(folder, known))
+        processes.sweep(folder, known)
+        if delete:
+            shutil.rmtree(folder)
+    return ran
+
+
+def programs(folder: Path) -> list[tuple[str, str, int]]:
+    """List the programs of the lake in a folder: name, state, pid."""
+    folder = Path(folder).resolve()
+    known = definition.load(folder)
+    found = processes.states(folder, known) if known else {}
+    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one launcher at a time work on a folder; the lock file is gone when it is done."""
+    path = folder / ".lock"
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Whoever had it has deleted it: then this is a lock on nothing.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            break
+        os.close(descriptor)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _running(folder: Path, known: Definition, *, patience: float) -> Lake | None:
+    """Give the lake if it runs; while its supervisor lives, it may need a moment."""
+    deadline = time.monotonic() + patience
+    while process := processes.supervisor(folder, known):
+        if _answers(known):
+            return Lake(folder, known.url, process.pid, False)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.2)
+    return None
+
+
+def _answers(known: Definition) -> bool:
+    """Say whether the lake's port is served, and by this lake."""
+    connection = http.client.HTTPConnection("127.0.0.1", known.port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        answer = connection.getresponse()
+        return answer.status == 200 and answer.getheader("X-Testbed-Lake") == known.name
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _python() -> Path:
+    python = Path(os.environ.get("TESTBED_LAKE_PYTHON", _HOME / ".venv-lake/bin/python"))
+    if not python.exists():
+        raise TestbedError(f"the lake's environment {python} is missing", "envs/setup lake")
+    return python
+
+
+def _start(folder: Path, known: Definition, seconds: float) -> Lake:
+    python = _python()
+    processes.sweep(folder, known)
+    known = known._replace(port=configuration.free_port(known.port))
+    definition.save(folder, known)
+    sockets = processes.make_socket_folder(folder, known)
+    private_folder(folder / "log")
+    private_folder(folder / "db")
+    for name in known.rses:
+        (folder / "rse" / name).mkdir(parents=True, exist_ok=True)
+    environment = _environment(folder, known)
+    database: dict[str, str] = {}
+    if known.database == "postgresql":
+        database = postgres.prepare(folder, known, sockets)
+        environment |= postgres.client_environment(folder, sockets)
+    configuration.write_server(folder, known, python=python, sockets=sockets, database=database)
+    configuration.write_clients(folder, known)
+    _supervise(folder, python, environment)
+    _wait(folder, known, seconds)
+    lake = _running(folder, known, patience=seconds)
+    assert lake is not None
+    return lake._replace(started=True)
+
+
+def _environment(folder: Path, known: Definition) -> dict[str, str]:
+    """Make the environment of the lake's processes: nothing of the user's Rucio gets in."""
+    library = folder / "run/python"
+    library.mkdir()
+    # This package alone: what else is beside it must not hide the lake's own packages.
+    (library / "testbed").symlink_to(Path(__file__).resolve().parent)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(folder / "run"),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONPATH": str(library),
+        "RUCIO_CONFIG": str(folder / "etc/rucio.cfg"),
+        processes.MARK: known.name,
+    }
+
+
+def _supervise(folder: Path, python: Path, environment: dict[str, str]) -> None:
+    command = [python, "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"]
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if ended.returncode != 0:
+        raise TestbedError(f"supervisord: {ended.stderr.strip()}", f"read {folder}/log")
+    note = folder / "run/supervisord.pid"
+    deadline = time.monotonic() + 10
+    while not (note.exists() and note.read_text().strip()):
+        if time.monotonic() > deadline:
+            raise TestbedError("supervisord does not start", f"read {folder}/log/supervisord.log")
+        time.sleep(0.02)
+    processes.remember(folder, int(note.read_text()))
+
+
+def _wait(folder: Path, known: Definition, seconds: float) -> None:
+    """Wait until the server answers and the daemons have made their first round."""
+    deadline = time.monotonic() + seconds
+    while not (_answers(known) and (folder / "run/daemons.heartbeat").exists()):
+        states = processes.states(folder, known)
+        failed = [name for name, one in states.items() if one["statename"] == "FATAL"]
+        if failed or time.monotonic() > deadline:
+            log = folder / "log" / f"{failed[0] if failed else 'server'}.log"
+            tail = log.read_text().splitlines()[-15:] if log.exists() else []
+            processes.sweep(folder, known)
+            what = f"{failed[0]} does not start" if failed else f"no answer in {seconds:.0f} s"
+            raise TestbedError("\n    ".join([f"the lake: {what}", *tail]), f"read {log}")
+        time.sleep(0.1)
