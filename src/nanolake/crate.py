@@ -169,25 +169,22 @@ def dataset(crate: ROCrate, local: str, did: str | None, **properties: Any) -> E
     return fill(entity, **known, **properties)
 
 
-def replica(crate: ROCrate, file: str, rse: str, address: str) -> Entity:
+def replica(crate: ROCrate, file: str, place: str, addresses: Sequence[str]) -> Entity:
     """A place where a file was read or put.
 
     Args:
         crate: The crate.
         file: Name of the file.
-        rse: Its storage element.
-        address: Its URL there, already without secrets; of a local file only the name.
+        place: Its storage element, or its URL if it is in none.
+        addresses: Its URLs there, without secrets.
     """
-    remote = sources.is_remote(address)
-    place = rse or (address if remote else "local")
-    return add(
-        crate,
-        f"#replica/{quote(place, safe='')}/{quote(file, safe='')}",
-        "DataDownload",
-        name=f"{file} at {place}",
-        contentUrl=address if remote else None,
-        rse=rse,
-    )
+    known = {
+        "name": f"{file} at {place}",
+        "contentUrl": addresses[0] if len(addresses) == 1 else list(addresses),
+        "rse": None if sources.is_remote(place) else place,
+    }
+    identifier = f"#replica/{quote(place, safe='')}/{quote(file, safe='')}"
+    return add(crate, identifier, "DataDownload", **known)
 
 
 def formal(crate: ROCrate, side: str, name: str, kind: str, examples: Sequence[Entity]) -> Entity:

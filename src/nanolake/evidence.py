@@ -44,6 +44,9 @@ def _file(files: dict[str, dict[str, Any]], file: Mapping[str, Any], where: str)
         InputError: They do not.
     """
     address = redact.text(file.get("replica") or file.get("path") or "")
+    if address.startswith(("…/", "file:…/")):
+        # Without its folder a name may stand for several files; their content tells them apart.
+        address = f"{file.get('adler32') or file.get('bytes')}/{Path(address).name}"
     name = file.get("did") or address
     facts = {key: file.get(key) for key in _FACTS}
     known = files.setdefault(name, {**facts, "path": address, "replicas": set()})

@@ -9,7 +9,7 @@ depends on the time or the machine it is written on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,25 @@ def _add_lakes(crate: ROCrate, locks: Mapping[str, Mapping[str, Any]]) -> dict[s
     return lakes
 
 
+def _add_replicas(crate: ROCrate, file: str, used: Iterable[tuple[str, str]]) -> list[Entity]:
+    """The storage elements a file was read from; a path of this machine alone says nothing."""
+    places: dict[str, list[str]] = {}
+    for rse, address in sorted(used):
+        remote = [address] if sources.is_remote(address) else []
+        if rse or remote:
+            places.setdefault(rse or address, []).extend(remote)
+    return [words.replica(crate, file, place, found) for place, found in places.items()]
+
+
 def _add_inputs(
     crate: ROCrate, found: evidence.Inputs, lakes: Mapping[str, Entity], licence: Entity
 ) -> list[Entity]:
     entities = {}
     for name, facts in sorted(found.files.items()):
-        copies = [words.replica(crate, name, *place) for place in sorted(facts["replicas"])]
+        copies = _add_replicas(crate, name, facts["replicas"])
         local = "" if facts["did"] else facts["path"]
         if local and not sources.is_remote(local):
-            local = f"inputs/{local.removeprefix('…/')}"
+            local = f"inputs/{local}"
         known = {"distribution": words.several(copies), "license": licence}
         entities[name] = words.outside(crate, local, facts, **known)
     datasets = []
@@ -99,7 +109,7 @@ def _add_outputs(
     for local, facts in outputs.items():
         known: dict[str, Any] = {"license": licence}
         if did := facts.get("did"):
-            known["distribution"] = words.replica(crate, did, facts.get("rse") or "", "")
+            known["distribution"] = words.replica(crate, did, facts["rse"], [])
         entities[local] = words.outside(crate, local, facts, **known)
     for analysis, receipt in sorted(receipts.items()):
         known = {
