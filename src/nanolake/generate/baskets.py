@@ -67,7 +67,7 @@ def pack(
             offsets = b""
             if branch.counter:
                 offsets = _offsets(counts[branch.counter], array.itemsize, key_length)
-            known[kind] = offsets, _deflated(offsets, zlib.Z_FINISH)
+            known[kind] = offsets, _deflated(offsets, flush=zlib.Z_FINISH)
         content, size = _content(array, *known[kind])
         largest = int(array.max()) if branch.name in counters else 0
         yield Basket(content, array.nbytes, size, array.itemsize, largest)
@@ -82,9 +82,21 @@ def _offsets(counts: np.ndarray, width: int, key_length: int) -> bytes:
     return words.tobytes()
 
 
-def _deflated(data: memoryview | bytes, flush: int) -> bytes:
+def _strategy(array: np.ndarray) -> int:
+    """How zlib shall look at a column: floats that hardly repeat get no search for repetitions.
+
+    Half of the time of level 1 goes into that search, for 2 % of the size at most.
+    """
+    head = array[:1000]
+    varied = array.dtype == np.float32 and 5 * len(np.unique(head)) > len(head)
+    return zlib.Z_HUFFMAN_ONLY if varied else zlib.Z_DEFAULT_STRATEGY
+
+
+def _deflated(
+    data: memoryview | bytes, *, flush: int, strategy: int = zlib.Z_DEFAULT_STRATEGY
+) -> bytes:
     """A part of a zlib stream that ends on a whole byte and refers to nothing before it."""
-    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     return deflate.compress(data) + deflate.flush(flush)
 
 
@@ -95,8 +107,9 @@ def _content(array: np.ndarray, offsets: bytes, packed: bytes) -> tuple[np.ndarr
     if size > LARGEST_BLOCK:
         raise ValueError(f"a column of {size} bytes in one cluster, at most {LARGEST_BLOCK} fit")
     check = zlib.adler32(offsets, zlib.adler32(values))
-    # What zlib writes at level 1 before a stream, and the checksum behind it.
-    stream = b"\x78\x01" + _deflated(values, zlib.Z_SYNC_FLUSH) + packed + check.to_bytes(4, "big")
+    # Before a stream stands what zlib writes at level 1, behind it the checksum.
+    deflated = _deflated(values, flush=zlib.Z_SYNC_FLUSH, strategy=_strategy(array))
+    stream = b"\x78\x01" + deflated + packed + check.to_bytes(4, "big")
     block = b"ZL\x08" + len(stream).to_bytes(3, "little") + size.to_bytes(3, "little") + stream
     if len(block) >= size:  # ROOT takes such a basket for one that is not compressed
         block = values.tobytes() + offsets
