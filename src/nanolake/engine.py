@@ -34,6 +34,7 @@ from nanolake.errors import EngineError, InputError, NanolakeError
 # No fused multiply-adds and no instructions of this machine alone: the bits of the results must
 # be those of any other machine. -O3 gains nothing here and compiles longer.
 FLAGS = ("-O2", "-ffp-contract=off", "-fno-fast-math")
+COMMON = ("program", "accelerator", "swap")  # what the engines of all analyses share
 LIBRARIES = [
     *("ROOTDataFrame", "ROOTVecOps", "ROOTNTuple", "TreePlayer", "Tree", "Hist", "RIO"),
     *("GenVector", "MathCore", "Core", "dl"),
@@ -123,7 +124,7 @@ def _compiled(analysis: str, selection: str) -> Path:
     )
     graph_object = program.with_suffix(".o")
     _publish(graph_object, lambda path: _run([*compile_, "-c", "-o", str(path), str(graph)]))
-    common = [_common_object(compile_, name, machine) for name in ("program", "accelerator")]
+    common = [_common_object(compile_, name, machine) for name in COMMON]
     link = [cxx, *where.flags, f"-L{where.lib}", f"-Wl,-rpath,{where.lib}", "-rdynamic"]
     objects = [str(path) for path in (graph_object, *common)]
     _publish(

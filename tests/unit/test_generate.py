@@ -13,8 +13,9 @@ import pytest
 import uproot
 
 from nanolake.generate import SAMPLES, default_events, generate_file, sample_of, stands_for
+from nanolake.generate.baskets import pack
 from nanolake.generate.kinematics import merged, rounded
-from nanolake.schema import branches
+from nanolake.schema import Branch, branches
 
 DIMUON = "Run2012BC_DoubleMuParked_Muons"
 LETTERS = {"F": "f4", "I": "i4", "i": "u4", "l": "u8", "O": "bool"}
@@ -149,6 +150,30 @@ def test_clusters_are_those_announced(tmp_path: Path) -> None:
     iterator = file.Get("Events").GetClusterIterator(0)
     assert [int(iterator.Next()) for _ in range(3)] == [0, 1000, 2000]
     file.Close()
+
+
+def test_baskets_hold_what_root_would_write() -> None:
+    layout = [Branch("nX", "i"), Branch("X_a", "F", "nX"), Branch("X_b", "O", "nX")]
+    counts = np.tile(np.array([2, 0, 1], dtype=np.uint32), 100)
+    columns = [counts, np.ones(300, dtype=np.float32), np.ones(300, dtype=bool)]
+    for basket, array in zip(pack(columns, layout, 70), columns, strict=True):
+        block = basket.content.tobytes()
+        assert block[:3] == b"ZL\x08"
+        assert int.from_bytes(block[3:6], "little") == len(block) - 9
+        content = zlib.decompress(block[9:])
+        assert int.from_bytes(block[6:9], "little") == len(content) == basket.size
+        assert content[: basket.values] == array.byteswap().tobytes()
+        if array is not counts:
+            words = np.frombuffer(content[basket.values :], dtype=">i4")
+            begins = 70 + array.itemsize * np.cumsum([0, *counts[:-1]])
+            assert words.tolist() == [301, *begins, 0]
+    assert [b.largest for b in pack(columns, layout, 70)] == [2, 0, 0]
+
+
+def test_a_cluster_too_large_for_a_block_is_refused() -> None:
+    column = np.zeros(1 << 22, dtype=np.uint32)
+    with pytest.raises(ValueError, match="a column of 16777216 bytes"):
+        list(pack([column], [Branch("x", "i")], 70))
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path) -> None:

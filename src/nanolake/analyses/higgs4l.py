@@ -29,6 +29,10 @@ namespace higgs4l {
 using ROOT::RVecF;
 using ROOT::RVecI;
 using P4 = ROOT::Math::PtEtaPhiMVector;
+// Both originals add vectors of (pT, eta, phi, M), which ROOT does by way of (x, y, z, t). What is
+// added several times is turned into that once, and a sum of which only the mass is asked is not
+// turned back: the bits stay the same.
+using XYZT = ROOT::Math::PxPyPzEVector;
 
 // The Z mass of both originals, in GeV.
 constexpr double kZMass = 91.2;
@@ -52,12 +56,14 @@ inline P4 Lepton(const RVecF &pt, const RVecF &eta, const RVecF &phi, const RVec
 inline Pairs PairLeptons(const RVecF &pt, const RVecF &eta, const RVecF &phi, const RVecF &mass,
                          const RVecI &charge)
 {
+   const XYZT p4[] = {XYZT(Lepton(pt, eta, phi, mass, 0)), XYZT(Lepton(pt, eta, phi, mass, 1)),
+                      XYZT(Lepton(pt, eta, phi, mass, 2)), XYZT(Lepton(pt, eta, phi, mass, 3))};
    int best = -1, a = 0, b = 0;
    for (int i = 0; i < 4; ++i)
       for (int j = i + 1; j < 4; ++j) {
          if (charge[i] == charge[j])
             continue;
-         const double m = (Lepton(pt, eta, phi, mass, i) + Lepton(pt, eta, phi, mass, j)).M();
+         const double m = (p4[i] + p4[j]).M();
          if (std::abs(kZMass - m) < std::abs(kZMass - best)) {
             best = m;
             a = i;
@@ -86,10 +92,16 @@ inline bool Separated(const Pairs &p, const RVecF &eta, const RVecF &phi)
 template <typename Compared, bool kAddZ>
 Candidate Build(const P4 &l1, const P4 &l2, const P4 &l3, const P4 &l4)
 {
-   const P4 za = l1 + l2, zb = l3 + l4;
-   const Compared a = za.M(), b = zb.M();
+   const XYZT x3(l3), x4(l4), xa = XYZT(l1) + XYZT(l2), xb = x3 + x4;
+   const Compared a = xa.M(), b = xb.M();
    const bool first = std::abs(a - kZMass) < std::abs(b - kZMass);
-   const double h = kAddZ ? (first ? za + zb : zb + za).M() : (l1 + l2 + l3 + l4).M();
+   P4 za, zb;
+   za = xa; // as a sum is rounded in the originals (a constructor would move phi = -pi to pi)
+   if (kAddZ)
+      zb = xb;
+   else
+      za += x3;
+   const double h = (XYZT(za) + (kAddZ ? XYZT(zb) : x4)).M();
    return {first ? a : b, first ? b : a, h};
 }
 

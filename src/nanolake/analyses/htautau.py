@@ -103,7 +103,15 @@ HELPERS = r"""
 namespace htautau {
 using ROOT::RVecF;
 using ROOT::RVecI;
-using P4 = ROOT::Math::PtEtaPhiMVector;
+using RVecB = ROOT::RVec<bool>;
+using XYZT = ROOT::Math::PxPyPzEVector;
+
+// Sums of Cartesian vectors have the bits of the official skim, where vectors are (pT, eta, phi, M)
+// and only the results of their sums are turned back into that.
+inline XYZT P4(float pt, float eta, float phi, float mass)
+{
+   return XYZT(ROOT::Math::PtEtaPhiMVector(pt, eta, phi, mass));
+}
 
 // Value of a quantity of a jet, or a pair of jets, that is not there (official skim).
 constexpr float kMissing = -999.f;
@@ -119,6 +127,25 @@ inline float DeltaPhi(float a, float b)
    else if (r > kPi)
       r -= 2.0 * kPi;
    return r;
+}
+
+// One pass over the leptons: operators of RVec would make an array for each comparison.
+inline RVecI GoodTaus(const RVecI &charge, const RVecF &eta, const RVecF &pt, const RVecB &decayMode,
+                      const RVecB &tightIso, const RVecB &notElectron, const RVecB &notMuon)
+{
+   RVecI good(pt.size());
+   for (std::size_t i = 0; i < pt.size(); ++i)
+      good[i] = charge[i] != 0 && std::abs(eta[i]) < 2.3 && pt[i] > 20 && decayMode[i] &&
+                tightIso[i] && notElectron[i] && notMuon[i];
+   return good;
+}
+
+inline RVecI GoodMuons(const RVecF &eta, const RVecF &pt, const RVecB &tight)
+{
+   RVecI good(pt.size());
+   for (std::size_t i = 0; i < pt.size(); ++i)
+      good[i] = std::abs(eta[i]) < 2.1 && pt[i] > 17 && tight[i];
+   return good;
 }
 
 struct Pair {
@@ -172,7 +199,7 @@ struct Jets {
    int n = 0, first = -1, second = -1;
 };
 
-inline Jets GoodJets(const RVecF &pt, const RVecF &eta, const ROOT::RVec<bool> &puId)
+inline Jets GoodJets(const RVecF &pt, const RVecF &eta, const RVecB &puId)
 {
    Jets jets;
    for (std::size_t i = 0; i < pt.size(); ++i) {
@@ -234,12 +261,11 @@ def _pair(df: Any) -> Any:
         .Filter("nTau > 0", "nTau > 0")
         .Define(
             "goodTaus",
-            "Tau_charge != 0 && abs(Tau_eta) < 2.3 && Tau_pt > 20 && Tau_idDecayMode == true"
-            " && Tau_idIsoTight == true && Tau_idAntiEleTight == true"
-            " && Tau_idAntiMuTight == true",
+            "htautau::GoodTaus(Tau_charge, Tau_eta, Tau_pt, Tau_idDecayMode, Tau_idIsoTight,"
+            " Tau_idAntiEleTight, Tau_idAntiMuTight)",
         )
         .Filter("Sum(goodTaus) > 0", "good tau")
-        .Define("goodMuons", "abs(Muon_eta) < 2.1 && Muon_pt > 17 && Muon_tightId == true")
+        .Define("goodMuons", "htautau::GoodMuons(Muon_eta, Muon_pt, Muon_tightId)")
         .Filter("Sum(goodMuons) > 0", "good muon")
         .Define(
             "pair",
@@ -292,7 +318,8 @@ def _jets(df: Any) -> Any:
     return (
         df.Define(
             "jj",
-            "htautau::P4(jpt_1, jeta_1, jphi_1, jm_1) + htautau::P4(jpt_2, jeta_2, jphi_2, jm_2)",
+            "jets.n < 2 ? htautau::XYZT() : htautau::P4(jpt_1, jeta_1, jphi_1, jm_1)"
+            " + htautau::P4(jpt_2, jeta_2, jphi_2, jm_2)",
         )
         .Define("mjj", "jets.n >= 2 ? float(jj.M()) : htautau::kMissing")
         .Define("ptjj", "jets.n >= 2 ? float(jj.Pt()) : htautau::kMissing")

@@ -22,24 +22,21 @@
 using ROOT::RVec;
 
 namespace nanolake {
+// Reverse the bytes of n words (swap.cpp).
+void SwapBytes(const char *from, UInt_t *to, std::size_t n);
+void SwapBytes(const char *from, ULong64_t *to, std::size_t n);
+
 // Values as ROOT keeps them on disk, big-endian, into memory.
 template <typename T>
 void FromDisk(const char *from, T *to, std::size_t n)
 {
    static_assert(sizeof(T) == 1 || sizeof(T) == 4 || sizeof(T) == 8);
-   if constexpr (sizeof(T) == 1) {
-      std::memcpy(to, from, n);
-   } else {
-      using Bits = std::conditional_t<sizeof(T) == 4, UInt_t, ULong64_t>;
-      for (std::size_t i = 0; i < n; ++i) {
-         Bits bits;
-         std::memcpy(&bits, from + i * sizeof(T), sizeof(T));
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-         bits = sizeof(T) == 4 ? __builtin_bswap32(bits) : __builtin_bswap64(bits);
+   if constexpr (sizeof(T) > 1)
+      SwapBytes(from, reinterpret_cast<std::conditional_t<sizeof(T) == 4, UInt_t, ULong64_t> *>(to), n);
+   else
 #endif
-         std::memcpy(&to[i], &bits, sizeof(T));
-      }
-   }
+      std::memcpy(to, from, n * sizeof(T));
 }
 
 // Finds the basket of an entry; remembers which entries it holds.
@@ -127,10 +124,12 @@ class Column<RVec<T>> : Cursor {
       FromDisk(basket.GetBufferRef()->Buffer() + key, fValues.get(), n);
       fOffsets.resize(entries + 1);
       fOffsets[entries] = n;
+      bool good = true;
       for (std::size_t i = entries; i-- > 0;) {
          fOffsets[i] = (offsets[i] - key) / int(sizeof(T));
-         Expect(fOffsets[i] >= 0 && fOffsets[i] <= fOffsets[i + 1]);
+         good &= fOffsets[i] >= 0 && fOffsets[i] <= fOffsets[i + 1];
       }
+      Expect(good);
       fBranch->DropBaskets("all");
    }
 
@@ -165,32 +164,34 @@ constexpr char LeafLetter()
 template <typename... T>
 struct Types {};
 
+// Opens the number of entries of a basket, which TBasket only counts up one by one.
+struct BasketAccess : TBasket {
+   static constexpr Int_t TBasket::*kEntries = &BasketAccess::fNevBuf;
+};
+
 // Rows of numbers, written a cluster at a time: one basket a branch.
 template <typename... T>
 class Rows {
    template <typename X>
-   using Store = std::vector<std::conditional_t<std::is_same_v<X, bool>, char, X>>;
+   using Store = std::unique_ptr<X[]>;
+   static constexpr std::size_t kCluster = 100000;
 
-   std::tuple<Store<T>...> fColumns;
+   std::tuple<Store<T>...> fColumns{Store<T>(new T[kCluster])...}; // memory is touched when filled
    std::vector<TBranch *> fBranches;
    TTree *fTree; // owned by its file
    std::size_t fRows = 0;
-   static constexpr std::size_t kCluster = 100000;
 
-   template <typename Column>
-   void Write(TBranch &branch, Column &column)
+   template <typename X>
+   void Write(TBranch &branch, Store<X> &column)
    {
-      using X = typename Column::value_type;
-      branch.SetAddress(column.data());
-      branch.SetBasketSize(column.size() * sizeof(X) + 8192);
+      branch.SetAddress(column.get());
+      branch.SetBasketSize(fRows * sizeof(X) + 8192);
       branch.Fill(); // makes the basket, with the first value in it
       auto *basket =
          static_cast<TBasket *>(branch.GetListOfBaskets()->UncheckedAt(branch.GetWriteBasket()));
-      TBuffer &buffer = *basket->GetBufferRef();
-      for (std::size_t i = 1; i < column.size(); ++i)
-         basket->Update(buffer.Length() + (i - 1) * sizeof(X));
-      buffer.WriteFastArray(column.data() + 1, column.size() - 1);
-      branch.SetEntries(fTree->GetEntries() + column.size());
+      basket->*BasketAccess::kEntries += fRows - 1;
+      basket->GetBufferRef()->WriteFastArray(column.get() + 1, fRows - 1);
+      branch.SetEntries(fTree->GetEntries() + fRows);
    }
 
    void Flush()
@@ -201,14 +202,13 @@ class Rows {
       std::apply([&](auto &...columns) { (Write(**branch++, columns), ...); }, fColumns);
       fTree->SetEntries(fTree->GetEntries() + fRows);
       fTree->FlushBaskets();
-      std::apply([](auto &...columns) { (columns.clear(), ...); }, fColumns);
       fRows = 0;
    }
 
    template <std::size_t... I>
    void Push(std::index_sequence<I...>, const T &...values)
    {
-      (std::get<I>(fColumns).push_back(values), ...);
+      ((std::get<I>(fColumns)[fRows] = values), ...);
    }
 
 public:
@@ -222,6 +222,10 @@ public:
       const auto add = [&](char letter) {
          const auto leaf = std::string(*next) + "/" + letter;
          fBranches.push_back(fTree->Branch(*next++, &nothing, leaf.c_str(), 32000));
+         // To compress the many different values of a floating-point column takes longer than all
+         // else that a unit does with its rows, and halves at most what the merge soon deletes;
+         // integers shrink tenfold. The checksum of the file is in the ledger.
+         fBranches.back()->SetCompressionLevel(letter == 'F' || letter == 'D' ? 0 : 1);
       };
       (add(LeafLetter<T>()), ...);
    }

@@ -90,24 +90,27 @@ json Skim(const json &task)
    const auto &sample = task.at("samples").at(0);
    const std::string output = task.at("output");
    const Long64_t begin = task.at("range").at(0), end = task.at("range").at(1);
-   Open(task.at("samples"), task.at("columns"));
+   std::vector<std::unique_ptr<TFile>> files; // all are checked before the first is read
+   for (const auto &file : sample.at("files"))
+      files.push_back(CheckEvents(file.at("path"), sample.at("object"), Wanted(task.at("columns")), file.at("events")));
    trap.Check("opening", FirstFile(task));
    auto out = Create(output);
    out->SetCompressionSettings(501); // ZSTD, the fastest
    auto loop = Loops().at(task.at("kind"))(task.at("channels"), *out);
    Long64_t start = 0, read = 0, bytes = 0;
-   for (const auto &entry : sample.at("files")) {
-      const std::string path = entry.at("path");
-      const Long64_t events = entry.at("events");
+   for (std::size_t i = 0; i < files.size(); ++i) {
+      const std::string path = sample.at("files").at(i).at("path");
+      const Long64_t events = sample.at("files").at(i).at("events");
       const auto first = std::max(begin - start, 0LL), last = std::min(end - start, events);
       start += events;
       if (first >= last)
          continue;
       trap.Guard("reading", path);
-      std::unique_ptr<TFile> file{TFile::Open(path.c_str(), "READ")};
+      auto &file = files[i];
       loop->Run(Tree(*file, sample.at("object"), task.at("columns")), first, last);
       read += last - first;
       bytes += file->GetBytesRead();
+      file.reset();
    }
    trap.Guard("writing", output);
    json result = {{"read", read}, {"bytes_read", bytes}};
@@ -226,5 +229,6 @@ int main(int argc, char **argv)
       result = {{"problem", {{"kind", "bug"}, {"file", ""}, {"what", e.what()}}}};
    }
    std::cout << result.dump() << std::endl;
-   return result.contains("problem") ? 1 : 0;
+   // All files are closed; to take down the interpreter in order costs 0.02 CPU s more.
+   std::_Exit(result.contains("problem") ? 1 : 0);
 }

@@ -1,16 +1,16 @@
-// Writes flat numpy arrays as a TTree of C-style variable-length leaves, a cluster at a time.
+// Writes compressed columns as a TTree of C-style variable-length leaves, a cluster at a time.
 // Kept tiny: cling compiles it at the start of every generator job.
 //
-// TTree::Fill costs 0.1 us a branch and event, more than compression. A whole column goes into its
-// basket here with one byte-swapping copy; only the first entry of a basket takes the usual way,
-// which creates and prepares the basket.
+// TTree::Fill costs 0.1 us a branch and event, and ROOT would compress the same entry offsets for
+// every column of a collection. So the columns come as finished baskets (writer.py); here they get
+// their keys and their places in the tree, as in a fast merge of files.
 #ifndef NANOLAKE_TREE_WRITER_H
 #define NANOLAKE_TREE_WRITER_H
 
+#include "TArrayC.h"
 #include "TBasket.h"
 #include "TBranch.h"
 #include "TBuffer.h"
-#include "TArrayC.h"
 #include "TFile.h"
 #include "TKey.h"
 #include "TLeafI.h"
@@ -18,9 +18,6 @@
 #include "TROOT.h"
 #include "TTree.h"
 #include "TVirtualStreamerInfo.h"
-
-// The loops over entries: a sixth of the writing time without compression.
-#pragma cling optimize(2)
 
 namespace nanolake {
 
@@ -55,13 +52,31 @@ struct OrderedFile : public TFile {
    }
 };
 
+// A basket whose content comes from elsewhere.
+struct PackedBasket : public TBasket {
+   using TBasket::TBasket;
+
+   // `values` and `size` are uncompressed lengths, without and with the entry offsets.
+   bool WriteContent(const unsigned char *content, int length, int entries, int values, int size, int width)
+   {
+      fNevBuf = entries;
+      fNevBufSize = width;
+      fLast = fKeylen + values;
+      fObjlen = size;
+      fBufferRef->Expand(fKeylen + length + 8);
+      fBuffer = fBufferRef->Buffer();
+      Create(length);
+      fBufferRef->SetBufferOffset(0);
+      fHeaderOnly = true;
+      Streamer(*fBufferRef);
+      memcpy(fBuffer + fKeylen, content, length);
+      return WriteFileKeepBuffer() > 0;
+   }
+};
+
 struct TreeWriter {
    OrderedFile file;
    TTree *tree = nullptr;
-   TBranch *branches[128];
-   char letters[128];
-   long counters[128]; // position of the branch that holds the length, -1 for a scalar
-   long n = 0;
 
    TreeWriter(const char *url, const char *name, int compression, long clusterEvents)
       : file(url, "RECREATE", "", compression)
@@ -73,85 +88,39 @@ struct TreeWriter {
       tree->SetAutoSave(0);
    }
 
-   void Add(const char *name, const char *leaf, char letter, long counter)
+   void Add(const char *name, const char *leaf)
    {
       static unsigned long long nothing[16];
-      branches[n] = tree->Branch(name, nothing, leaf, 32000);
-      letters[n] = letter;
-      counters[n++] = counter;
+      tree->Branch(name, nothing, leaf, 32000);
    }
 
-   static void Append(TBuffer &buffer, char letter, const void *data, long length)
+   // The entry offsets in a basket count from the start of its key, of this length.
+   int KeyLength(const char *name, const char *title)
    {
-      if (letter == 'O')
-         buffer.WriteFastArray(static_cast<const bool *>(data), length);
-      else if (letter == 'l')
-         buffer.WriteFastArray(static_cast<const ULong64_t *>(data), length);
-      else if (letter == 'F')
-         buffer.WriteFastArray(static_cast<const float *>(data), length);
-      else
-         buffer.WriteFastArray(static_cast<const int *>(data), length);
+      return PackedBasket(name, title, tree->GetBranch(name)).GetKeylen();
    }
 
-   static long SizeOf(const unsigned *lengths, long entries)
+   // The next basket of a branch; `largest` is that of a counter, by which readers size buffers.
+   bool Append(const char *name, const char *title, const unsigned char *content, int length, int entries,
+               int values, int size, int width, int largest)
    {
-      long total = lengths ? 0 : entries;
-      for (long i = 0; lengths && i < entries; ++i)
-         total += lengths[i];
-      return total;
-   }
-
-   // One cluster: data holds one flat array a branch, all of `entries` events. False on an error.
-   bool Fill(const unsigned long *data, long entries)
-   {
-      const long first = tree->GetEntries();
-      for (long c = 0; c < n; ++c) {
-         TBranch &branch = *branches[c];
-         char *values = reinterpret_cast<char *>(data[c]);
-         const long size = letters[c] == 'O' ? 1 : letters[c] == 'l' ? 8 : 4;
-         const auto *lengths = counters[c] < 0 ? nullptr : reinterpret_cast<const unsigned *>(data[counters[c]]);
-         if (lengths)
-            branches[counters[c]]->SetAddress(const_cast<unsigned *>(lengths));
-         branch.SetAddress(values);
-         // A cluster is one basket, however large.
-         branch.SetBasketSize(SizeOf(lengths, entries) * size + 8192);
-         if (branch.Fill() < 0)
-            return false;
-         auto *basket = static_cast<TBasket *>(branch.GetListOfBaskets()->UncheckedAt(branch.GetWriteBasket()));
-         TBuffer &buffer = *basket->GetBufferRef();
-         long done = lengths ? lengths[0] : 1, offset = buffer.Length();
-         long total = done;
-         for (long i = 1; i < entries; ++i) {
-            basket->Update(offset);
-            const long length = lengths ? lengths[i] : 1;
-            offset += length * size;
-            total += length;
-         }
-         Append(buffer, letters[c], values + done * size, total - done);
-         branch.SetEntries(first + entries);
-         KeepMaximum(branch, values, entries);
-      }
-      tree->SetEntries(first + entries);
-      return tree->FlushBaskets() >= 0 && !file.TestBit(TFile::kWriteError);
-   }
-
-   // Readers size their buffers by the largest value of a counter.
-   static void KeepMaximum(TBranch &branch, const void *values, long entries)
-   {
+      TBranch &branch = *tree->GetBranch(name);
+      PackedBasket basket(name, title, &branch);
+      if (!basket.WriteContent(content, length, entries, values, size, width))
+         return false;
+      branch.AddBasket(basket, true, branch.GetEntries());
       auto *leaf = static_cast<TLeaf *>(branch.GetListOfLeaves()->UncheckedAt(0));
-      if (!leaf->IsRange())
-         return;
-      int largest = leaf->GetMaximum();
-      for (long i = 0; i < entries; ++i) {
-         const int value = static_cast<const int *>(values)[i];
-         largest = value > largest ? value : largest;
-      }
-      static_cast<TLeafI *>(leaf)->SetMaximum(largest);
+      if (leaf->IsRange() && largest > leaf->GetMaximum())
+         static_cast<TLeafI *>(leaf)->SetMaximum(largest);
+      return !file.TestBit(TFile::kWriteError);
    }
 
    // False when anything could not be written (a full disk).
-   bool Close()
+   bool Close(long entries)
    {
+      for (TObject *branch : *tree->GetListOfBranches())
+         static_cast<TBranch *>(branch)->AddLastBasket(entries);
+      tree->SetEntries(entries);
       const bool good = file.Write() >= 0 && !file.TestBit(TFile::kWriteError);
       file.Close();
       return good;

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nanolake.generate.baskets import pack, titles
 from nanolake.schema import TREE, Branch
 
 Columns = Mapping[str, np.ndarray]
@@ -65,16 +66,19 @@ def write_tree(
     writer = _declare_writer()(f"{path}?reproducible=fixed", TREE, ZLIB_LEVEL_1, cluster_events)
     if writer.file.IsZombie():
         raise OSError(f"cannot create {path}")
-    position = {branch.name: i for i, branch in enumerate(layout)}
     for branch in layout:
-        writer.Add(branch.name, branch.leaf, branch.letter, position.get(branch.counter or "", -1))
+        writer.Add(branch.name, branch.leaf)
+    names = [(branch.name, title) for branch, title in zip(layout, titles(layout), strict=True)]
+    key_length = writer.KeyLength(*names[0])
     total = 0
     for cluster in clusters:
         arrays, entries = _checked(cluster, layout)
-        addresses = np.array([array.ctypes.data for array in arrays], dtype=np.uint64)
-        if entries and not writer.Fill(addresses, entries):
-            raise OSError(f"cannot write {path}: is the disk full?")
+        if not entries:
+            continue
+        for name, basket in zip(names, pack(arrays, layout, key_length), strict=True):
+            if not writer.Append(*name, basket.content, len(basket.content), entries, *basket[1:]):
+                raise OSError(f"cannot write {path}: is the disk full?")
         total += entries
-    if not writer.Close():
+    if not writer.Close(total):
         raise OSError(f"cannot write {path}: is the disk full?")
     return total
