@@ -35,7 +35,8 @@ rule all:
         "<results>/ledger.json",
         "<results>/config.yaml",
         "<results>/report.html",
-        published(),
+        "<results>/provenance/ro-crate-metadata.json",
+        branch(config["lake"]["publish"], then="<results>/published.json", otherwise=[]),
 
 
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.

@@ -270,13 +270,13 @@ def lock(
 
     Returns:
         {lake, host, datasets: {sample: {did, luminosity | generated, files: [{did, bytes, adler32,
-        events}]}}}; a file that is not in a Rucio has its name in place of the DID.
+        events}]}}}; a file that is not in a Rucio has a path and no DID.
     """
     result = {}
     for name, sample in samples.items():
         what = "luminosity" if sample["kind"] == "data" else "generated"
         files = [
-            {"did": file["path"] if datasets else Path(file["path"]).name}
+            ({"did": file["path"]} if datasets else {"did": None, "path": file["path"]})
             | {key: file[key] for key in ("bytes", "adler32", "events")}
             for file in sample["files"]
         ]

@@ -278,6 +278,16 @@ def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
     }
 
 
+def publishing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Where results are published: results (folder), campaign, client, target."""
+    return {
+        "results": config["results"],
+        "campaign": config["campaign"],
+        "client": client_settings(config["lake"]),
+        "target": config["lake"]["publish"],
+    }
+
+
 def access(config: Mapping[str, Any], sample: str) -> str:
     """How a sample is read, `stage` or `stream`: as config.yaml, its dataset, or its lake says."""
     if config["access"] != "lake":

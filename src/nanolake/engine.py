@@ -212,7 +212,9 @@ def run(
 
 def _remove_outputs(task: Mapping[str, Any]) -> None:
     """What a task that failed has left: its output, and the channels' own files beside it."""
-    output = Path(task.get("output", ""))
+    if "output" not in task:
+        return  # an inspection writes nothing; an empty path would be the working folder
+    output = Path(task["output"])
     for path in (output, *output.parent.glob(f"{output.name}.*")):
         if path.is_file():
             path.unlink()

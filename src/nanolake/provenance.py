@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,40 @@ def run(
     person = _add_agent(crate, agent)
     words.fill(action, startTime=started or first, endTime=ended or last, agent=person)
     _write(crate, Path(folder), mentions=action, author=person, license=data)
+
+
+def of_run(
+    metadata_file: str,
+    *,
+    snakefile: str,
+    results: str,
+    config_file: str,
+    ledger_file: str,
+    locks: Mapping[str, str],
+    receipts: Mapping[str, str],
+    outputs: Sequence[str],
+) -> None:
+    """Write the crate of a run of this repository's workflow; see `run`.
+
+    The command that it names is the one that repeats the run, not the one that was typed: the crate
+    does not depend on the number of cores.
+    """
+    workflow = Path(snakefile)
+    packages = ("snakemake", "rucio-clients", "rocrate")
+    run(
+        Path(metadata_file).parent,
+        workflow_file=workflow,
+        config_file=config_file,
+        ledger_file=ledger_file,
+        outputs=outputs,
+        results=results,
+        command=["snakemake", "--configfile", config_file],
+        software={name: version(name) for name in packages},
+        git=git_state(workflow.parent),
+        locks=locks,
+        receipts=receipts,
+        includes=sorted((workflow.parent / "workflow" / "rules").glob("*.smk")),
+    )
 
 
 def _write(crate: ROCrate, folder: Path, **properties: Any) -> None:

@@ -7,7 +7,6 @@ import platform
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,7 @@ def run(
         "range": chosen["range"],
         **result,
         "output": sources.stamp(part),
-        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds"),
+        "started": round(started, 3),
         "wall_seconds": round(time.time() - started, 3),
         "cpu_seconds": round(_cpu_seconds(), 3),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,

@@ -312,3 +312,14 @@ def test_the_graph_hash_tells_skim_from_histogram(analysis, monkeypatch):
     )
     assert engine.graph_fingerprint(analysis, module.SELECTIONS[0], "skim") == skim
     assert engine.graph_fingerprint(analysis, module.SELECTIONS[0], "histogram") != filled
+
+
+def test_a_failed_inspection_touches_nothing(program, tmp_path, monkeypatch):
+    """It has no output to remove, and the working folder is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("mine")
+    (tmp_path / "damaged.root").write_bytes(b"root" + bytes(1000))
+    task = {"object": "Events", "columns": {}, "paths": ["damaged.root"]}
+    with pytest.raises(InputError):
+        engine.run(program("dimuon"), "inspect", task)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "damaged.root"]

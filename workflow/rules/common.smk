@@ -49,7 +49,7 @@ def catalogued(wildcards):
     if not settings.has_rucio(config):
         return local_files(wildcards)
     if config["lake"]["inputs"] == "ingested":
-        return "<results>/{analysis}/ingested.json"
+        return ["<results>/{analysis}/ingested.json"]
     return []
 
 
@@ -175,13 +175,11 @@ def books(wildcards):
     ]
 
 
-def published():
-    """The receipts of what is published, none if the lake takes nothing."""
-    if not config["lake"]["publish"]:
-        return []
-    return expand("<results>/{analysis}/published.json", analysis=SAMPLES) + [
-        "<results>/published.json"
-    ]
+def receipts():
+    """The receipts of what the analyses publish; none if the lake takes nothing."""
+    wanted = config["lake"]["publish"]
+    pattern = "<results>/{analysis}/published.json"
+    return expand(pattern, analysis=SAMPLES) if wanted else []
 
 
 def begin_lake():

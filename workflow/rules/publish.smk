@@ -17,10 +17,7 @@ if config["lake"]["publish"]:
         conda:
             "../../envs/conda.yaml"
         params:
-            results=config["results"],
-            campaign=config["campaign"],
-            client=settings.client_settings(config["lake"]),
-            target=config["lake"]["publish"],
+            into=settings.publishing(config),
             config=config,
             repository=workflow.basedir,
         script:
@@ -28,11 +25,10 @@ if config["lake"]["publish"]:
 
     rule upload_run:
         input:
-            files=[
-                "<results>/ledger.json",
-                "<results>/config.yaml",
-                "<results>/report.html",
-            ],
+            "<results>/ledger.json",
+            "<results>/config.yaml",
+            "<results>/report.html",
+            "<results>/provenance/ro-crate-metadata.json",
         output:
             "<results>/published.json",
         log:
@@ -40,10 +36,7 @@ if config["lake"]["publish"]:
         conda:
             "../../envs/conda.yaml"
         params:
-            results=config["results"],
-            campaign=config["campaign"],
-            client=settings.client_settings(config["lake"]),
-            target=config["lake"]["publish"],
+            into=settings.publishing(config),
             config=config,
             repository=workflow.basedir,
         script:
@@ -51,7 +44,8 @@ if config["lake"]["publish"]:
 
     rule publish:
         input:
-            published(),
+            receipts(),
+            "<results>/published.json",
 
 else:
 

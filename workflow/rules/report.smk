@@ -1,4 +1,4 @@
-"""The run as a whole: its ledger, its configuration, its report."""
+"""The run as a whole: its ledger, its configuration, its provenance, its report."""
 
 
 rule ledger:
@@ -30,11 +30,35 @@ rule configuration:
         "../scripts/configuration.py"
 
 
+rule provenance:
+    input:
+        ledger="<results>/ledger.json",
+        config="<results>/config.yaml",
+        locks=expand("<results>/{analysis}/inputs.lock.json", analysis=SAMPLES),
+        receipts=receipts(),
+        outputs=[targets(analysis) for analysis in SAMPLES],
+        plans=ancient(expand("<results>/{analysis}/plan.json", analysis=SAMPLES)),
+    output:
+        "<results>/provenance/ro-crate-metadata.json",
+    log:
+        "logs/provenance.log",
+    localrule: True
+    conda:
+        "../../envs/conda.yaml"
+    params:
+        results=config["results"],
+        snakefile=workflow.main_snakefile,
+        analyses=list(SAMPLES),
+    script:
+        "../scripts/provenance.py"
+
+
 rule report:
     input:
         ledger="<results>/ledger.json",
         catalogues=expand("<results>/{analysis}/catalogue.json", analysis=SAMPLES),
         plans=ancient(expand("<results>/{analysis}/plan.json", analysis=SAMPLES)),
+        receipts=receipts(),
         cutflows=expand("<results>/{analysis}/cutflow.csv", analysis=SAMPLES),
         plots=[
             f"<results>/{analysis}/plots/{plot}.png"

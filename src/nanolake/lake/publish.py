@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nanolake import sources
-from nanolake.catalogue import write
+from nanolake.catalogue import read, write
+from nanolake.evidence import git_state
 from nanolake.lake import storage, upload
 from nanolake.lake.client import connect, explained
 from nanolake.lake.content import digest
+
+_PLACES = ("results", "lake", "access", "scratch", "relock", "inputs", "synthetic")
 
 
 def names(
@@ -41,6 +44,53 @@ def names(
         inside = inside.relative_to(part) if inside.parts[0] == part else inside
         rows.append({"path": path, "did": f"{scope}:{dataset}.{'.'.join(inside.parts)}"})
     return f"{scope}:{dataset}", rows
+
+
+def describe(
+    catalogue_file: str,
+    lock_file: str,
+    books_files: Sequence[str],
+    *,
+    config: Mapping[str, Any],
+    repository: str,
+) -> dict[str, Any]:
+    """The provenance of the results of an analysis, as metadata of its dataset.
+
+    Args:
+        catalogue_file: Its catalogue.
+        lock_file: Its input lock.
+        books_files: The closed books of its samples.
+        config: The resolved configuration; only its hash is told.
+        repository: Folder of the workflow, whose commit is told.
+
+    Returns:
+        Plain values; no key is one of Rucio's own.
+    """
+    books = {entry["sample"]: entry for entry in map(read, books_files)}
+    units = [unit for entry in books.values() for unit in entry["units"]]
+    software = {key: units[0]["software"][key] for key in ("nanolake", "ROOT", "python")}
+    return {
+        **provenance(config, repository),
+        "software": software,
+        "input_lock": digest(read(lock_file)["datasets"]),
+        "integrated_luminosity": read(catalogue_file)["luminosity"],
+        "events_read": sum(entry["books"]["read"] for entry in books.values()),
+        "events_selected": sum(entry["books"]["selected"] for entry in books.values()),
+        "cutflow": {sample: entry["cutflow"] for sample, entry in books.items()},
+    }
+
+
+def provenance(config: Mapping[str, Any], repository: str) -> dict[str, Any]:
+    """What all datasets of a run have in common: the workflow's commit, the configuration's hash.
+
+    Where things are (folders, lake) is left out of the hash: it changes no number.
+    """
+    git = git_state(repository)
+    return {
+        "git_commit": git["commit"],
+        "git_dirty": git["dirty"],
+        "config_hash": digest({k: v for k, v in config.items() if k not in _PLACES}),
+    }
 
 
 def run(

@@ -1,0 +1,17 @@
+"""Write the RO-Crate of the run."""
+
+from nanolake.logs import logged
+
+with logged(snakemake.log[0]):
+    from nanolake.provenance import of_run
+
+    of_run(
+        snakemake.output[0],
+        snakefile=snakemake.params.snakefile,
+        results=snakemake.params.results,
+        config_file=snakemake.input.config,
+        ledger_file=snakemake.input.ledger,
+        locks=dict(zip(snakemake.params.analyses, snakemake.input.locks, strict=True)),
+        receipts=dict(zip(snakemake.params.analyses, snakemake.input.receipts, strict=False)),
+        outputs=snakemake.input.outputs,
+    )
