@@ -96,8 +96,8 @@ def _case(case: Case, events: int, repeats: int, work: Path, quick: bool) -> dic
 @click.command()
 @click.option("--quick", is_flag=True, help="A tenth of the events, one run each, three cases.")
 @click.option("--events-dimuon", default=10_000_000, show_default=True)
-@click.option("--events-higgs4l", default=1_500_000, show_default=True)
-@click.option("--events-htautau", default=1_500_000, show_default=True)
+@click.option("--events-higgs4l", default=3_000_000, show_default=True)
+@click.option("--events-htautau", default=2_000_000, show_default=True)
 @click.option("--repeats", default=3, show_default=True, help="The best of so many runs counts.")
 @click.option("--only", multiple=True, help="Measure these cases alone.")
 @click.option(

@@ -130,8 +130,9 @@ inline float DeltaPhi(float a, float b)
 }
 
 // One pass over the leptons: operators of RVec would make an array for each comparison.
-inline RVecI GoodTaus(const RVecI &charge, const RVecF &eta, const RVecF &pt, const RVecB &decayMode,
-                      const RVecB &tightIso, const RVecB &notElectron, const RVecB &notMuon)
+inline RVecI GoodTaus(const RVecI &charge, const RVecF &eta, const RVecF &pt,
+                      const RVecB &decayMode, const RVecB &tightIso, const RVecB &notElectron,
+                      const RVecB &notMuon)
 {
    RVecI good(pt.size());
    for (std::size_t i = 0; i < pt.size(); ++i)
