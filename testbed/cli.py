@@ -88,3 +88,7 @@ def status(folder: Path) -> None:
     for name, state, pid in lake.programs(folder):
         table.add_row(name, state, str(pid))
     _CONSOLE.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -51,10 +51,9 @@ formatter = generic
 format = %(levelname)s %(message)s
 """)
 
-# One worker with threads: on SQLite requests follow each other anyway.
 _GUNICORN = Template("""\
 bind = "127.0.0.1:$port"
-workers = 1
+workers = $workers
 threads = 8
 worker_class = "gthread"
 timeout = 120
@@ -163,13 +162,16 @@ def write_server(
     )
     write_private(etc / "rucio.cfg", _SERVER.substitute(database=address, metadata=metadata))
     write_private(etc / "alembic.ini", _ALEMBIC.substitute(database=address))
-    write_private(etc / "gunicorn.conf.py", _GUNICORN.substitute(port=definition.port))
+    # Requests to SQLite follow each other: a second worker would only take memory.
+    gunicorn = _GUNICORN.substitute(port=definition.port, workers=1 if sqlite else 2)
+    write_private(etc / "gunicorn.conf.py", gunicorn)
     supervisor = _SUPERVISOR.substitute(sockets=_percent(sockets), secret=definition.secret)
     programs = [_program(**database)] if database else []
-    gunicorn = [python, "-m", "gunicorn", "-c", "etc/gunicorn.conf.py"]
+    run = [str(python), "-m"]
+    server = [*run, "gunicorn", "-c", "etc/gunicorn.conf.py", "testbed.rucio.wsgi:application"]
     programs += [
-        _program("server", shlex.join(map(str, [*gunicorn, "testbed.rucio.wsgi:application"]))),
-        _program("daemons", shlex.join([str(python), "-m", "testbed.rucio.daemons"])),
+        _program("server", shlex.join(server)),
+        _program("daemons", shlex.join([*run, "testbed.rucio.daemons"])),
     ]
     write_private(etc / "supervisord.conf", "\n".join([supervisor, *programs]))
 

@@ -65,7 +65,8 @@ def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lak
                 f"the lake in {folder} has the database {known.database}",
                 f"take it without --database {database}, or choose another folder",
             )
-        if known and (lake := _running(folder, known, patience=10)):
+        lake = _running(folder, known, patience=10) if known else None
+        if lake and all(state == "RUNNING" for _, state, _ in programs(folder)):
             return lake
         return _start(folder, known or definition.create(folder, database or "sqlite"), seconds)
 
@@ -191,6 +192,7 @@ def _environment(folder: Path, known: Definition) -> dict[str, str]:
         "HOME": str(folder / "run"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(library),
         "RUCIO_CONFIG": str(folder / "etc/rucio.cfg"),
         processes.MARK: known.name,

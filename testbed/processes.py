@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -109,9 +110,12 @@ def of_lake(folder: Path, definition: Definition) -> list[psutil.Process]:
     if note.exists():
         try:
             process = psutil.Process(int(note.read_text().split()[0]))
-            if Path(process.cwd()) == note.parent:
-                found.append(process)
+            ours = Path(process.cwd()) == note.parent
         except (psutil.Error, ValueError, IndexError, OSError):
+            ours = False
+        if ours:
+            found.append(process)
+        else:
             note.unlink(missing_ok=True)  # of a machine that was switched off
     return list(dict.fromkeys(found))
 
@@ -119,16 +123,24 @@ def of_lake(folder: Path, definition: Definition) -> list[psutil.Process]:
 def end(processes: list[psutil.Process], seconds: float) -> None:
     """Ask processes to end, and kill those that have not after some seconds."""
     for process in processes:
-        _send(process, "terminate")
+        # PostgreSQL takes SIGTERM for "when all clients have left".
+        _send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     for process in alive:
-        _send(process, "kill")
+        _send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
 
 
-def _send(process: psutil.Process, what: str) -> None:
+def _name(process: psutil.Process) -> str:
     try:
-        getattr(process, what)()
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
     except psutil.NoSuchProcess:
         return
 

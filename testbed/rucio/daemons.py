@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-sys.argv[0] = "lake"  # Rucio looks for a daemon's name, and its own database section, in here
 
 from rucio.daemons.common import HeartbeatHandler
 from rucio.db.sqla import models
@@ -30,7 +27,7 @@ from testbed.rucio.lock import DatabaseLock, around_transactions, tune_sqlite
 
 LOG = logging.getLogger("testbed")
 HEARTBEAT = Path("run/daemons.heartbeat")
-BUSY, IDLE, LONGEST_IDLE = 0.2, 1.0, 2.5
+BUSY, IDLE, LONGEST_IDLE = 0.2, 0.5, 1.0
 LONGEST_RETRY = 30.0
 
 
@@ -76,9 +73,12 @@ class Loop:
         """Run until stopped."""
         pause = IDLE
         while not self._stop:
+            start = time.monotonic()
             worked = self._pass()
             HEARTBEAT.touch()
-            pause = BUSY if worked else min(max(IDLE, pause * 1.2), LONGEST_IDLE)
+            # Busy daemons leave two thirds of the time to the server.
+            busy = max(BUSY, 2 * (time.monotonic() - start))
+            pause = min(busy, LONGEST_IDLE) if worked else min(max(IDLE, pause * 1.2), LONGEST_IDLE)
             transfers.COPIES.finished.wait(pause)  # a copy that ended is work at once
             transfers.COPIES.finished.clear()
 
@@ -123,7 +123,9 @@ def _wait_for_database(seconds: float = 30) -> None:
 
 def main() -> None:
     """Fill the lake if it is new, then run its daemons until a signal ends them."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
     LOG.setLevel(logging.INFO)
     if get_engine().dialect.name == "sqlite":
         tune_sqlite(get_engine())

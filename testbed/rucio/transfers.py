@@ -14,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from rucio.core import transfer as transfer_core
 from rucio.db.sqla.constants import RequestState
 from rucio.transfertool.transfertool import (
-    Transfertool,
     TransferStatusReport,
+    Transfertool,
     TransferToolBuilder,
 )
 
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)  # Rucio's times are naive and in UTC
+    return datetime.now(UTC).replace(tzinfo=None)  # Rucio's times are naive and in UTC
 
 
 def copy_verified(source: Path, target: Path, size: int | None, adler32: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rucio.db.sqla.session import get_engine
 from rucio.web.rest.flaskapi.v1.main import application as rucio_application
 
+from testbed.rucio import validation
 from testbed.rucio.lock import (
     Application,
     DatabaseLock,
@@ -31,6 +32,7 @@ def named(application: Application, lake: str) -> Application:
     return with_name
 
 
+validation.install()
 application: Application = named(rucio_application, os.environ["TESTBED_LAKE"])
 if get_engine().dialect.name == "sqlite":
     tune_sqlite(get_engine())
