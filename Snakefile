@@ -36,6 +36,7 @@ rule all:
         "<results>/config.yaml",
         "<results>/report.html",
         "<results>/provenance/ro-crate-metadata.json",
+        receipts(),
         branch(config["lake"]["publish"], then="<results>/published.json", otherwise=[]),
 
 

@@ -24,6 +24,7 @@ _PRODUCTS = (
     ("reduced ntuples", "results/<analysis>/ntuples/"),
     ("cut flows", "results/<analysis>/cutflow.csv"),
     ("report", "results/report.html"),
+    ("provenance", "results/provenance/"),
 )
 
 
@@ -72,6 +73,32 @@ def _alone() -> Iterator[None]:
         yield
 
 
+def _still_there(arguments: Sequence[str], console: Console) -> None:
+    """The lake must still hold the inputs of results that are up to date: one call.
+
+    Snakemake itself does nothing, not even its onstart, where there is nothing to do.
+
+    Raises:
+        LakeError: It does not.
+    """
+    given = [part.partition("=")[2] for part in arguments if part.startswith("results=")]
+    resolved = Path(given[-1] if given else "results", "config.yaml")
+    if {"-n", "--dry-run", "--dryrun"} & set(arguments) or not resolved.exists():
+        return
+    from nanolake import config
+    from nanolake.lake import session
+    from nanolake.lake.client import connect
+
+    settings = config.resolve(config.load_yaml(resolved))
+    if not config.has_rucio(settings):
+        return
+    lake, client = settings["lake"], config.client_settings(settings["lake"])
+    locks = sorted(map(str, resolved.parent.glob("*/inputs.lock.json")))
+    with console.status("comparing the lake with the input locks"), session.running(lake):
+        files = session.check(connect(**client), locks, missing=False)
+    console.print(f"the lake {lake['name']} still holds the {files} inputs of the locks")
+
+
 def run_workflow(cores: str, arguments: Sequence[str]) -> int:
     """Run Snakemake in the current folder.
 
@@ -104,6 +131,7 @@ def run_workflow(cores: str, arguments: Sequence[str]) -> int:
         )
         return status
     if any("Nothing to be done" in line for line in seen):
+        _still_there(arguments, console)
         console.print("nothing to do: all results are up to date", style="green")
     for name, place in _PRODUCTS:
         console.print(f"{name + ':':<17} {place}", highlight=False)

@@ -66,13 +66,16 @@ def begin(
         check(rucio, locks, missing=lake["inputs"] == "ingested")
 
 
-def check(rucio: Any, locks: Sequence[str], *, missing: bool) -> None:
+def check(rucio: Any, locks: Sequence[str], *, missing: bool) -> int:
     """Compare the content of the lake with input locks, in one call.
 
     Args:
         rucio: Client of the lake.
         locks: Paths of input locks; those that do not exist are skipped.
         missing: Datasets may be missing altogether, as the run can put them there again.
+
+    Returns:
+        Number of files compared.
 
     Raises:
         LakeError: It differs.
@@ -81,9 +84,10 @@ def check(rucio: Any, locks: Sequence[str], *, missing: bool) -> None:
     known = [lock for lock in known if lock["host"]]
     dids = [dataset["did"] for lock in known for dataset in lock["datasets"].values()]
     if not dids:
-        return
+        return 0
     found = content.files_if_any(rucio, dids)
     for lock in known:
         there = lock["datasets"].items()
         kept = {k: v for k, v in there if found[v["did"]] or not missing}
         content.compare({**lock, "datasets": kept}, found)
+    return sum(map(len, found.values()))
