@@ -1,8 +1,8 @@
-"""One unit as the workflow runs it: PROGRAM PLAN OUTPUT SAMPLE UNIT."""
+"""One unit as the workflow runs it: PROGRAM PLAN REPLICAS OUTPUT SAMPLE UNIT."""
 
 import sys
 
 from nanolake import skim
 
-program, plan, output, sample, unit = sys.argv[1:]
-skim.run(program, plan, output, f"{output}.json", sample=sample, unit=unit)
+program, plan, replicas, output, sample, unit = sys.argv[1:]
+skim.run(program, plan, replicas, output, f"{output}.json", sample=sample, unit=unit)

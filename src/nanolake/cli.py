@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import click
+from testbed.errors import TestbedError
 
 from nanolake import __version__, analyses
 from nanolake.errors import NanolakeError
+from nanolake.lake.commands import lake
 
 
 class _Group(click.Group):
@@ -17,7 +19,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except NanolakeError as error:
+        except (NanolakeError, TestbedError) as error:
             click.secho(f"error: {error}", fg="red", err=True)
             sys.exit(1)
 
@@ -26,6 +28,9 @@ class _Group(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """CMS NanoAOD from a data lake to physics plots and back."""
+
+
+main.add_command(lake)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -18,7 +18,8 @@ from nanolake.errors import NanolakeError
 from nanolake.validation import complete, nearest, plain, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
-LAKES = Path("config/lakes")
+# Those of the working folder go before those of the repository.
+LAKES = (Path("config/lakes"), Path(__file__).resolve().parents[2] / "config" / "lakes")
 
 # libyaml is ten times faster than PyYAML's own parser; not every build of PyYAML has it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -225,9 +226,11 @@ def _lake(
     if not isinstance(source, str):
         lake = complete(source, schema)
         return lake, problems(lake, schema, "lake")[0]
-    path = Path(source) if source.endswith((".yaml", ".yml")) else LAKES / f"{source}.yaml"
-    if not path.exists():
-        known = [file.stem for file in sorted(LAKES.glob("*.yaml"))]
+    named = [folder / f"{source}.yaml" for folder in LAKES]
+    files = [Path(source)] if source.endswith((".yaml", ".yml")) else named
+    path = next((file for file in files if file.exists()), None)
+    if path is None:
+        known = sorted({file.stem for folder in LAKES for file in folder.glob("*.yaml")})
         return {}, [f"config.yaml: lake: {source!r} is not a lake{nearest(source, known)}"]
     try:
         lake = complete(plain(load_yaml(path)), schema)

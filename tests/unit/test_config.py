@@ -22,7 +22,7 @@ from nanolake.config import (
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASETS = load_yaml(ROOT / "config" / "datasets.yaml")
-SCHEMA_FILES = ("config.schema.yaml", "datasets.schema.yaml")
+SCHEMA_FILES = ("config.schema.yaml", "datasets.schema.yaml", "lake.schema.yaml")
 PUBLISHED_INPUTS = ROOT.parent / "shared" / "inputs.json"
 EOS = "root://eospublic.cern.ch//eos"
 ALL_SAMPLES = [
@@ -286,9 +286,8 @@ def test_helpers_name_the_nearest(
         ({"scale": 2}, "scale: unknown key; did you mean synthetic.scale?"),
         ({"htautau": {"x": 2}}, "htautau.x: unknown key; known: qcd_factor"),
         (
-            {"source": "opendat"},
-            "source: 'opendat' is not allowed; use one of synthetic, opendata; "
-            "did you mean 'opendata'?",
+            {"lake": "opendat"},
+            "lake: 'opendat' is not a lake; did you mean 'opendata'?",
         ),
         ({"place": "x"}, "place: 'x' is not allowed; use one of portal, root-eos"),
         ({"accelerator": True}, "accelerator: 'on' is not allowed; use one of auto, off"),

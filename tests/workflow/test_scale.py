@@ -52,8 +52,10 @@ def campaign(workspace: Workspace) -> dict[str, Any]:
         },
     }
     catalogue.write(folder / "catalogue.json", content)
+    replicas = {file["uri"]: [{"rse": None, "pfn": file["uri"]}] for file in files}
+    catalogue.write(folder / "replicas.json", replicas)
     catalogue.write(folder / "plan.json", plan.build(content, events_per_unit=10_000_000))
-    return {"analyses": ["dimuon"], "datasets": "datasets.yaml", "source": "opendata"}
+    return {"analyses": ["dimuon"], "datasets": "datasets.yaml", "lake": "opendata"}
 
 
 def test_dry_run_of_100_000_files_takes_at_most_30_cpu_seconds(

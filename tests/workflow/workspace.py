@@ -73,7 +73,9 @@ class Workspace:
 
     def command(self, *arguments: str, config: Mapping[str, Any] | None, cores: int) -> list[str]:
         """The command line of a run of the repository's workflow in this folder."""
-        pairs = [f"{key}={json.dumps(value)}" for key, value in (config or {}).items()]
+        # Without a lake unless the test is about one: it starts no server.
+        chosen = {"lake": "local", **(config or {})}
+        pairs = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
         return [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
             *("--cores", str(cores), "--nocolor", *arguments),
