@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import result_of, start_client
+from lake_clients import result_of, start_client
 from testbed import definition, processes
 from testbed.errors import TestbedError
 from testbed.lake import Lake, down, find, programs, up
