@@ -10,6 +10,7 @@ import fcntl
 import http.client
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -173,6 +174,8 @@ def _start(folder: Path, known: Definition, seconds: float) -> Lake:
     if known.database == "postgresql":
         database = postgres.prepare(folder, known, sockets)
         environment |= postgres.client_environment(folder, sockets)
+    else:
+        _make_sqlite(folder / "db/rucio.db")
     configuration.write_server(folder, known, python=python, sockets=sockets, database=database)
     configuration.write_clients(folder, known)
     _supervise(folder, python, environment)
@@ -180,6 +183,22 @@ def _start(folder: Path, known: Definition, seconds: float) -> Lake:
     lake = _running(folder, known, patience=seconds)
     assert lake is not None
     return lake._replace(started=True)
+
+
+def _make_sqlite(path: Path) -> None:
+    """Let the database write ahead: readers then never stop a writer, nor a writer them.
+
+    The mode is a property of the file. It is set before anybody is connected, as the change needs
+    the file alone: done by a connection of a running lake it waits for the others, in vain where
+    one of them belongs to the same request.
+    """
+    connection = sqlite3.connect(path)
+    try:
+        (mode,) = connection.execute("pragma journal_mode=wal").fetchone()
+    finally:
+        connection.close()
+    if mode != "wal":
+        raise TestbedError(f"{path}: journal_mode stays {mode}", "use a local file system")
 
 
 def _environment(folder: Path, known: Definition) -> dict[str, str]:

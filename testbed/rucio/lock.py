@@ -91,10 +91,9 @@ def around_transactions(engine: Engine, lock: DatabaseLock) -> None:
 
 
 def tune_sqlite(engine: Engine) -> None:
-    """Write ahead, so that readers do not wait for the disk; a power cut costs the last seconds."""
+    """Do not wait for the disk at every commit; a power cut costs the last seconds."""
 
     def pragmas(connection: Any, _record: Any) -> None:
-        connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=normal")
 
     event.listen(engine, "connect", pragmas)

@@ -23,7 +23,7 @@ def lake_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspa
     """The three analyses on the embedded lake, from nothing."""
     workspace = Workspace.new(tmp_path_factory.mktemp("lake") / "work")
     yield workspace, workspace.run(config=EMBEDDED)
-    testbed(workspace, "down", "lake", "--delete")
+    bed(workspace, "down", "lake", "--delete")
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def on_lake(lake_run: tuple[Workspace, Run]) -> Workspace:
     return lake_run[0]
 
 
-def testbed(workspace: Workspace, *arguments: str) -> str:
+def bed(workspace: Workspace, *arguments: str) -> str:
     """A command of the test-bed in the folder of a run."""
-    command = [sys.executable, "-m", "testbed", *arguments]
+    command = [str(Path(sys.executable).with_name("testbed")), *arguments]
     return subprocess.run(
         command, cwd=workspace.folder, check=True, capture_output=True, text=True
     ).stdout
@@ -77,8 +77,9 @@ def nanolake_run(workspace: Workspace, config: dict[str, Any]) -> subprocess.Com
 
 def requests(workspace: Workspace) -> list[str]:
     """Requests that the server has answered."""
-    log = workspace.folder / "resources/lake/log/access.log"
-    return log.read_text().splitlines() if log.exists() else []
+    log = workspace.folder / "resources/lake/log/server.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if " HTTP/1.1" in line]
 
 
 def test_same_bytes_as_without_a_lake(
@@ -186,7 +187,7 @@ def test_staged_inputs_give_the_same_bytes(on_lake: Workspace, tmp_path: Path) -
 def test_changed_lake_fails_and_relock_accepts(workspace: Workspace) -> None:
     workspace.run("dimuon", config=ONE)
     dataset = workspace.read("dimuon", "inputs.lock.json")["datasets"][DIMUON]["did"]
-    testbed(workspace, "up", "lake")
+    bed(workspace, "up", "lake")
     name = dataset.partition(":")[2]
     row = {"scope": "cms", "name": "another.root", "bytes": 1, "adler32": "00000001"}
     rucio(
@@ -205,7 +206,7 @@ def test_changed_lake_fails_and_relock_accepts(workspace: Workspace) -> None:
         assert "catalogue" in accepted.rules()
         assert "cms:another.root" in accepted.output
     finally:
-        testbed(workspace, "down", "lake", "--delete")
+        bed(workspace, "down", "lake", "--delete")
 
 
 def test_damaged_replica_stops_its_unit_and_repaired_goes_on(workspace: Workspace) -> None:
@@ -221,4 +222,4 @@ def test_damaged_replica_stops_its_unit_and_repaired_goes_on(workspace: Workspac
     replica.write_bytes(whole)
     again = workspace.run("dimuon", config=ONE)
     assert "catalogue" not in again.rules() and again.of("skim") == {f"dimuon/{DIMUON}/0000"}
-    testbed(workspace, "down", "lake", "--delete")
+    bed(workspace, "down", "lake", "--delete")
