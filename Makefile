@@ -5,21 +5,23 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 
-.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow bench clean
+.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
-setup: ## make the locked environment .venv
+setup: ## make the locked environments .venv and .venv-lake (the server of the embedded lake)
 	@envs/setup workflow
+	@envs/setup lake
 
 setup-dev:
 	@envs/setup dev
+	@envs/setup lake
 
 setup-bench:
 	@envs/setup bench
 
-run: setup ## run the three analyses on the embedded inputs
+run: setup ## run the three analyses on the embedded lake
 	@nanolake run --cores $(CORES)
 
 report: setup ## Snakemake's own report: results/snakemake-report.html
@@ -32,16 +34,22 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-test: check test-unit test-workflow ## all checks and tests
+test: check test-unit test-workflow test-lake ## all checks and tests
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q
+	pytest tests/workflow -q --ignore tests/workflow/test_lake.py
+
+test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
+	@envs/setup postgresql
+	pytest tests/services -q -k lake
+	pytest tests/workflow/test_lake.py -q
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
 
-clean: ## remove results, logs and synthetic inputs; keep the environment
+clean: ## remove results, logs, synthetic inputs and the embedded lake; keep the environments
+	[ ! -d resources/lake ] || .venv/bin/testbed down lake
 	rm -rf results logs resources .snakemake

@@ -48,7 +48,15 @@ def unit(analysis: str, repeats: int) -> dict[str, float]:
         replicas = Path(scratch, "replicas.json")
         replicas.write_text(json.dumps({str(path): [{"rse": None, "pfn": str(path)}]}))
         job = [sys.executable, str(cases.HERE / "jobs" / "unit.py")]
-        command = [*job, str(program), str(plan_file), str(replicas), str(Path(scratch, "events.root")), case.sample, "0000"]
+        command = [
+            *job,
+            str(program),
+            str(plan_file),
+            str(replicas),
+            str(Path(scratch, "events.root")),
+            case.sample,
+            "0000",
+        ]
         best = min(measure.run(command) for _ in range(max(3, repeats)))
     return {"cpu": best.cpu, "rss": best.rss}
 

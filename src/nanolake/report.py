@@ -35,12 +35,30 @@ def _of(paths: Sequence[str], analysis: str) -> list[str]:
     return [path for path in paths if f"/{analysis}/" in path]
 
 
+def _storage(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How each storage element did: inputs opened there, their size, replicas that failed."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def row(rse: str | None, access: str) -> dict[str, Any]:
+        empty = {"rse": rse, "access": access, "opened": 0, "bytes": 0, "failed": 0}
+        return rows.setdefault((rse or "", access), empty)
+
+    for file in (file for unit in units for file in unit["files"]):
+        used = row(file["rse"], file["access"])
+        used["opened"] += 1
+        used["bytes"] += file["bytes"] or 0
+        for failed in file["failed"]:
+            row(failed["rse"], file["access"])["failed"] += 1
+    return [rows[key] for key in sorted(rows)]
+
+
 def content(
     ledger: Mapping[str, Any],
     catalogues: Sequence[str],
     cutflows: Sequence[str],
     plots: Sequence[str],
     titles: Mapping[str, str],
+    receipts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything the page shows, as plain data for its template."""
     shown = []
@@ -68,6 +86,8 @@ def content(
         "version": __version__,
         "totals": ledger["totals"],
         "analyses": shown,
+        "published": [read(path) for path in receipts],
+        "storage": _storage(ledger["units"]),
         "software": [dict(items) for items in sorted(software)],
     }
 
@@ -81,6 +101,7 @@ def run(
     output: str,
     *,
     titles: Mapping[str, str],
+    receipts: Sequence[str] = (),
 ) -> None:
     """Write the report of a run as one self-contained HTML file."""
     from jinja2 import Environment, StrictUndefined
@@ -88,7 +109,7 @@ def run(
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         Path(template).read_text()
     )
-    text = page.render(content(read(ledger_file), catalogues, cutflows, plots, titles))
+    text = page.render(content(read(ledger_file), catalogues, cutflows, plots, titles, receipts))
     part = f"{output}.part"
     Path(part).write_text(text)
     os.replace(part, output)

@@ -73,6 +73,8 @@ def _typed(value: Any, kinds: str | Sequence[str]) -> Any:
         return "on" if value else "off"  # YAML 1.1 reads a bare `off` as false
     if isinstance(value, int) and "string" in kinds:
         return str(value)  # a folder named 2012
+    if isinstance(value, str) and "boolean" in kinds and value.lower() in ("true", "false"):
+        return value.lower() == "true"  # the command line's relock=true is text
     if isinstance(value, str) and "null" in kinds and value.lower() in ("", "null", "none"):
         return None
     if isinstance(value, (str, float)) and ("integer" in kinds or "number" in kinds):

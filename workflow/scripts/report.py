@@ -13,4 +13,5 @@ with logged(snakemake.log[0]):
         snakemake.input.plots,
         snakemake.output[0],
         titles=snakemake.params.titles,
+        receipts=snakemake.input.receipts,
     )
