@@ -152,7 +152,12 @@ def _answers(known: Definition) -> bool:
         connection.close()
 
 
-def _python() -> Path:
+def server_python() -> Path:
+    """Find the Python of the lake's own environment.
+
+    Raises:
+        TestbedError: It is not installed.
+    """
     python = Path(os.environ.get("TESTBED_LAKE_PYTHON", _HOME / ".venv-lake/bin/python"))
     if not python.exists():
         raise TestbedError(f"the lake's environment {python} is missing", "envs/setup lake")
@@ -160,7 +165,7 @@ def _python() -> Path:
 
 
 def _start(folder: Path, known: Definition, seconds: float) -> Lake:
-    python = _python()
+    python = server_python()
     processes.sweep(folder, known)
     known = known._replace(port=configuration.free_port(known.port))
     definition.save(folder, known)

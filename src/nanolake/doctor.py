@@ -50,6 +50,18 @@ def _root() -> Finding:
         return Finding("ROOT", "missing", "not installed", "make setup")
 
 
+def _server() -> Finding:
+    """The environment of the embedded lake's server."""
+    from testbed.errors import TestbedError
+    from testbed.lake import server_python
+
+    try:
+        return Finding("embedded lake", "ok", str(server_python()))
+    except TestbedError:
+        found = "not installed: only other lakes can be used"
+        return Finding("embedded lake", "optional", found, "envs/setup lake")
+
+
 def _compiler() -> Finding:
     if found := engine.compiler():
         return Finding("C++ compiler", "ok", found)
@@ -79,11 +91,12 @@ def _folder(what: str, path: str) -> Finding:
 
 def examine() -> list[Finding]:
     """Look at this machine."""
-    packages = ("snakemake", "hist", "mplhep", "uproot", "pandas", "rich")
+    packages = ("snakemake", "rucio-clients", "hist", "mplhep", "uproot", "pandas", "rich")
     return [
         _python(),
         _root(),
         *(_package(name) for name in packages),
+        _server(),
         _compiler(),
         _accelerator(),
         _folder("working folder", "."),

@@ -282,7 +282,6 @@ def of_run(
     metadata_file: str,
     *,
     snakefile: str,
-    results: str,
     config_file: str,
     ledger_file: str,
     locks: Mapping[str, str],
@@ -296,13 +295,14 @@ def of_run(
     """
     workflow = Path(snakefile)
     packages = ("snakemake", "rucio-clients", "rocrate")
+    folder = Path(metadata_file).parent
     run(
-        Path(metadata_file).parent,
+        folder,
         workflow_file=workflow,
         config_file=config_file,
         ledger_file=ledger_file,
         outputs=outputs,
-        results=results,
+        results=str(folder.parent),
         command=["snakemake", "--configfile", config_file],
         software={name: version(name) for name in packages},
         git=git_state(workflow.parent),

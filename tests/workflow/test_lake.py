@@ -220,3 +220,38 @@ def test_damaged_replica_stops_its_unit_and_repaired_goes_on(workspace: Workspac
     again = workspace.run("dimuon", config=ONE)
     assert "catalogue" not in again.rules() and again.of("skim") == {f"dimuon/{DIMUON}/0000"}
     bed(workspace, "down", "lake", "--delete")
+
+
+def test_moved_replicas_are_found_and_own_files_get_names_of_their_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.run("dimuon", config=ONE)
+    own = tmp_path / "own"
+    own.mkdir()
+    # The same bytes, without the side file that says what they stand for.
+    made = workspace.folder / "resources" / "synthetic" / f"{DIMUON}.root"
+    (own / made.name).write_bytes(made.read_bytes())
+    first = workspace.read("dimuon", "ingested.json")["datasets"][DIMUON]
+    workspace.run("dimuon", config=ONE | {"inputs": str(own)})
+    second = workspace.read("dimuon", "ingested.json")["datasets"][DIMUON]
+    assert first["dataset"] != second["dataset"], "it stands for something else"
+    assert first["files"][0]["did"] == second["files"][0]["did"]
+    # On another storage element, within the expression of a lake that reads from anywhere.
+    text = (REPOSITORY / "config" / "lakes" / "embedded.yaml").read_text()
+    (workspace.folder / "anywhere.yaml").write_text(
+        text.replace("rse: QOS=FAST, schemes", "schemes")
+    )
+    config = ONE | {"lake": "anywhere.yaml", "inputs": str(own)}
+    workspace.run("dimuon", config=config)
+    nanolake = str(Path(sys.executable).with_name("nanolake"))
+    for dataset in (first["dataset"], second["dataset"]):
+        command = [nanolake, "lake", "move", dataset, "QOS=CHEAP-ANALYSIS"]
+        subprocess.run(command, cwd=workspace.folder, check=True)
+    for made in (*workspace.path("dimuon").glob("*/*/0000.*"), *workspace.path().rglob("hist*")):
+        made.unlink()
+    workspace.path("dimuon", "ntuples", f"{DIMUON}.root").unlink()
+    run = workspace.run("dimuon", config=config)
+    assert "skim" in run.rules() and "catalogue" not in run.rules()
+    unit = workspace.read("dimuon", "units", DIMUON, "0000.json")
+    assert [file["rse"] for file in unit["files"]] == ["LAPTOP-CHEAP"]
+    bed(workspace, "down", "lake", "--delete")

@@ -46,7 +46,6 @@ rule provenance:
     conda:
         "../../envs/conda.yaml"
     params:
-        results=config["results"],
         snakefile=workflow.main_snakefile,
         analyses=list(SAMPLES),
     script:

@@ -8,7 +8,6 @@ with logged(snakemake.log[0]):
     of_run(
         snakemake.output[0],
         snakefile=snakemake.params.snakefile,
-        results=snakemake.params.results,
         config_file=snakemake.input.config,
         ledger_file=snakemake.input.ledger,
         locks=dict(zip(snakemake.params.analyses, snakemake.input.locks, strict=True)),

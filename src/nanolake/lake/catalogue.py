@@ -62,6 +62,8 @@ def run(
     replicas = content.replicas_of(rucio, datasets.values(), rse=rse, schemes=schemes)
     _complete(replicas, found, rse)
     known = content.metadata_of(rucio, list(datasets.values()))
+    if old and not relock:
+        content.compare_meaning(old, known)
     samples = {}
     for name, entry in entries.items():
         files = found[datasets[name]]

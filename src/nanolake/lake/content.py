@@ -125,6 +125,26 @@ def differences(
     return sorted(lines)
 
 
+def compare_meaning(lock: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> None:
+    """What datasets stand for must be what it was: all weights rest on it.
+
+    Args:
+        lock: `inputs.lock.json`.
+        found: Dataset DID to its JSON metadata; what it does not say is not compared.
+
+    Raises:
+        LakeError: It differs.
+    """
+    for dataset in lock["datasets"].values():
+        for key, now in found.get(dataset["did"] or "", {}).items():
+            if key in ("luminosity", "generated") and dataset.get(key, now) != now:
+                raise LakeError(
+                    dataset["did"],
+                    f"its {key} is {now}, in the input lock {dataset[key]}",
+                    "correct its metadata, or accept them: snakemake --config relock=true",
+                )
+
+
 def compare(lock: Mapping[str, Any], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """The lake must hold what the lock says.
 

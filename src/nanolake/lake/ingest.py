@@ -51,9 +51,10 @@ def run(
             }
             for file in sample["files"]
         ]
-        key = digest([file["did"] for file in files])[:8]
-        dataset = target["dataset"].replace("{sample}", name).replace("{key}", key)
         what = "luminosity" if sample["kind"] == "data" else "generated"
+        # The same files may stand for something else, and are then another dataset.
+        key = digest([*(file["did"] for file in files), sample[what]])[:8]
+        dataset = target["dataset"].replace("{sample}", name).replace("{key}", key)
         receipts[name] = upload.put(
             rucio,
             files,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nanolake.catalogue import read
+from nanolake.catalogue import read, write
 from nanolake.errors import LakeError
 from nanolake.lake import content
 from nanolake.lake.client import connect
@@ -45,14 +45,18 @@ def begin(
     *,
     client: Mapping[str, Any],
     locks: Sequence[str],
+    read_from: Mapping[str, Any],
     relock: bool = False,
 ) -> None:
     """Start the lake for the life of this process, and compare its content with the input locks.
+
+    The replicas beside the locks are looked up anew: the lake may have moved them since.
 
     Args:
         lake: Contents of the lake's file.
         client: `rucio_config` and `account`.
         locks: Input locks of earlier runs; those that do not exist are not compared.
+        read_from: rse and schemes of the replicas to read.
         relock: Do not compare.
 
     Raises:
@@ -64,6 +68,27 @@ def begin(
     rucio = connect(**client)
     if not relock:
         check(rucio, locks, missing=lake["inputs"] == "ingested")
+    refresh(rucio, locks, rse=read_from["rse"], schemes=read_from["schemes"])
+
+
+def refresh(rucio: Any, locks: Sequence[str], *, rse: str | None, schemes: Sequence[str]) -> None:
+    """Write where the files of input locks are now into the replicas.json beside them.
+
+    Args:
+        rucio: Client of the lake.
+        locks: Paths of input locks; those without replicas beside them are skipped.
+        rse: See `content.replicas_of`.
+        schemes: See `content.replicas_of`.
+    """
+    for path in locks:
+        replicas = Path(path).with_name("replicas.json")
+        if not (Path(path).exists() and replicas.exists() and read(path)["host"]):
+            continue
+        datasets = [dataset["did"] for dataset in read(path)["datasets"].values()]
+        known = read(replicas)
+        now = known | content.replicas_of(rucio, datasets, rse=rse, schemes=schemes)
+        if now != known:
+            write(replicas, now)
 
 
 def check(rucio: Any, locks: Sequence[str], *, missing: bool) -> int:
