@@ -95,7 +95,8 @@ class Reading:
                     paths.append(stack.enter_context(copy))
                 else:
                     path = sources.local_path(replica["pfn"])
-                    sources.verify({**file, "path": path}, file["path"], how=self.how)
+                    name = file["path"] if replica["rse"] else self.sample
+                    sources.verify({**file, "path": path}, name, how=self.how)
                     paths.append(path)
             yield paths
 
@@ -104,7 +105,8 @@ class Reading:
         for file, replica in zip(self.files, chosen, strict=True):
             if error.replica in (replica["pfn"], sources.local_path(replica["pfn"])):
                 self.failed.setdefault(file["path"], []).append((replica, error))
-                print(f"replica failed: {error}", flush=True)
+                if len(self.replicas[file["path"]]) > 1:
+                    print(f"replica failed, another is tried: {error}", flush=True)
                 return
         raise error
 
