@@ -57,7 +57,7 @@ def spectrum(real: tuple[Workspace, Run]) -> Any:
 
 
 def test_real_file_runs_its_own_analysis_again_and_no_other(real: tuple[Workspace, Run]) -> None:
-    everywhere = {"ledger", "configuration", "report"}
+    everywhere = {"ledger", "configuration", "provenance", "report"}
     assert real[1].jobs() == {
         *("catalogue dimuon", "plan dimuon", f"skim dimuon/{DIMUON}/0000"),
         *(f"merge dimuon/{DIMUON}", "histogram dimuon", "cutflow dimuon", "plot_dimuon"),

@@ -12,7 +12,7 @@ from workspace import DIMUON, REPOSITORY, SMALL, Workspace
 from nanolake.generate import generate_file
 
 # What is made of the whole run, whatever changes in it.
-WHOLE_RUN = {"ledger", "report"}
+WHOLE_RUN = {"ledger", "provenance", "report"}
 
 
 def ends(analysis: str) -> set[str]:
@@ -45,7 +45,10 @@ def test_touched_input_is_looked_at_again_but_not_read_again(own: Workspace) -> 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"htautau": {"qcd_factor": 1.06}}, {"plot_htautau", "configuration", "report"}),
+        (
+            {"htautau": {"qcd_factor": 1.06}},
+            {"plot_htautau", "configuration", "provenance", "report"},
+        ),
         ({"inputs": None, "results": "results"}, set()),
     ],
     ids=["qcd_factor", "same values"],
@@ -85,4 +88,4 @@ def test_changed_cross_section_makes_new_weights_without_reading_again(own: Work
 
 def test_deleted_plot_is_drawn_again_alone(finished: Workspace, own: Workspace) -> None:
     own.path("higgs4l", "plots", "H_mass.pdf").unlink()
-    assert own.run("-n", config=SMALL).jobs() <= {"plot_higgs4l", "report"}
+    assert own.run("-n", config=SMALL).jobs() <= {"plot_higgs4l", "provenance", "report"}
