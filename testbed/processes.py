@@ -148,9 +148,16 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 def sweep(folder: Path, definition: Definition, *, patience: float = 15) -> None:
     """Leave no process and no socket of a lake.
 
-    The supervisor goes first and takes its programs along; then whatever had lost its supervisor.
+    The supervisor is told first, so that it starts nothing again; it would stop its programs one
+    by one, a second each, so they are told as well: the database when nobody uses it any more.
     """
+    family = of_lake(folder, definition)
     if process := supervisor(folder, definition):
+        _send(process, signal.SIGTERM)
+        family = [one for one in family if one != process]
+    end([one for one in family if _name(one) != "postgres"], patience)
+    if process:
+        end([one for one in family if one.is_running()], patience)
         end([process], patience)
     deadline = time.monotonic() + patience
     while (left := of_lake(folder, definition)) and time.monotonic() < deadline:
