@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from nanolake.errors import LakeError
 
+# Seconds until a connection is there, and until an answer begins: Rucio's client waits for ten
+# minutes, three times. The first answer is small, later ones may need the whole catalogue.
+_FIRST, _LATER = (5, 20), (5, 600)
+
 
 class Did(NamedTuple):
     """A data identifier, `scope:name`."""
@@ -60,8 +64,9 @@ def connect(*, rucio_config: str | None = None, account: str | None = None) -> A
         from rucio.common.config import clean_cached_config
 
         clean_cached_config()
-        client = Client(account=account)
+        client = Client(account=account, timeout=_FIRST)
         client.whoami()
+        client.timeout = _LATER
     return client
 
 

@@ -67,12 +67,17 @@ def store(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any]) -> str:
             protocol.delete(pfn)
         # A name of its own: two writers of one file must not write into each other's bytes.
         part = f"{pfn}.{uuid.uuid4().hex[:8]}.rucio.upload" if protocol.renaming else pfn
-        _put(protocol, file["path"], part)
-        if not _same(protocol, part, file):
-            protocol.delete(part)
-            raise LakeError(what, "other bytes arrived than were sent", "run again")
-        if part != pfn:
-            protocol.rename(part, pfn)
+        try:
+            _put(protocol, file["path"], part)
+            if not _same(protocol, part, file):
+                raise LakeError(what, "other bytes arrived than were sent", "run again")
+            if part != pfn:
+                protocol.rename(part, pfn)
+        except Exception:
+            # What arrived of it must not fill the storage, least of all one that is full.
+            if protocol.exists(part):
+                protocol.delete(part)
+            raise
         protocol.close()
     return "uploaded"
 
