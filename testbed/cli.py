@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -57,8 +58,8 @@ def up(service: str, folder: Path, database: str | None) -> None:
     how = f"up in {time.monotonic() - start:.1f} s" if found.started else "already running"
     _CONSOLE.print(f"[green]lake[/green] {how}: {found.url}, pid {found.pid}, in {found.folder}")
     _CONSOLE.print("use it:   ", end="")
-    _CONSOLE.print(f"export RUCIO_CONFIG={found.config('analyst')}", markup=False)
-    _CONSOLE.print(f"end it:   testbed down lake --folder {folder}", markup=False)
+    _CONSOLE.print(f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}", markup=False)
+    _CONSOLE.print(f"end it:   testbed down lake --folder {shlex.quote(str(folder))}", markup=False)
 
 
 @main.command()

@@ -16,8 +16,6 @@ logdir = log
 loglevel = WARNING
 [database]
 default = $database
-[alembic]
-cfg = etc/alembic.ini
 [policy]
 package = testbed.rucio.policy
 permission = generic
@@ -28,27 +26,6 @@ plugins = $metadata
 [conveyor]
 transfertool = testbed-copy
 scheme = file
-""")
-
-_ALEMBIC = Template("""\
-[alembic]
-script_location = rucio.db.sqla:migrate_repo
-sqlalchemy.url = $database
-[loggers]
-keys = root
-[handlers]
-keys = console
-[formatters]
-keys = generic
-[logger_root]
-level = WARN
-handlers = console
-[handler_console]
-class = StreamHandler
-args = (sys.stderr,)
-formatter = generic
-[formatter_generic]
-format = %(levelname)s %(message)s
 """)
 
 _GUNICORN = Template("""\
@@ -90,8 +67,8 @@ _PROGRAM = Template("""\
 command = $command
 priority = $priority
 autorestart = true
-startsecs = 1
-startretries = 5
+startsecs = 4
+startretries = 2
 stopsignal = $signal
 stopwaitsecs = 10
 stopasgroup = $group
@@ -161,7 +138,6 @@ def write_server(
         else "rucio.core.did_meta_plugins.json_meta.JSONDidMeta"
     )
     write_private(etc / "rucio.cfg", _SERVER.substitute(database=address, metadata=metadata))
-    write_private(etc / "alembic.ini", _ALEMBIC.substitute(database=address))
     # Requests to SQLite follow each other: a second worker would only take memory.
     gunicorn = _GUNICORN.substitute(port=definition.port, workers=1 if sqlite else 2)
     write_private(etc / "gunicorn.conf.py", gunicorn)

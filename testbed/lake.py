@@ -21,6 +21,7 @@ from testbed import configuration, definition, postgres, processes
 from testbed.definition import Definition, private_folder
 from testbed.errors import TestbedError
 
+_ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -66,7 +67,7 @@ def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lak
                 f"take it without --database {database}, or choose another folder",
             )
         lake = _running(folder, known, patience=10) if known else None
-        if lake and all(state == "RUNNING" for _, state, _ in programs(folder)):
+        if lake and all(state in _ALIVE for _, state, _ in programs(folder)):
             return lake
         return _start(folder, known or definition.create(folder, database or "sqlite"), seconds)
 
@@ -195,12 +196,12 @@ def _environment(folder: Path, known: Definition) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(library),
         "RUCIO_CONFIG": str(folder / "etc/rucio.cfg"),
-        processes.MARK: known.name,
+        processes.MARK: processes.mark(folder, known),
     }
 
 
 def _supervise(folder: Path, python: Path, environment: dict[str, str]) -> None:
-    command = [python, "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"]
+    command = [str(python), "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"]
     ended = subprocess.run(
         command,
         cwd=folder,
@@ -223,13 +224,23 @@ def _supervise(folder: Path, python: Path, environment: dict[str, str]) -> None:
 def _wait(folder: Path, known: Definition, seconds: float) -> None:
     """Wait until the server answers and the daemons have made their first round."""
     deadline = time.monotonic() + seconds
-    while not (_answers(known) and (folder / "run/daemons.heartbeat").exists()):
+    while missing := _missing(folder, known):
         states = processes.states(folder, known)
         failed = [name for name, one in states.items() if one["statename"] == "FATAL"]
         if failed or time.monotonic() > deadline:
-            log = folder / "log" / f"{failed[0] if failed else 'server'}.log"
+            culprit = failed[0] if failed else missing
+            log = folder / "log" / f"{culprit}.log"
             tail = log.read_text().splitlines()[-15:] if log.exists() else []
             processes.sweep(folder, known)
-            what = f"{failed[0]} does not start" if failed else f"no answer in {seconds:.0f} s"
-            raise TestbedError("\n    ".join([f"the lake: {what}", *tail]), f"read {log}")
+            what = "does not start" if failed else f"is not ready after {seconds:.0f} s"
+            raise TestbedError(
+                "\n    ".join([f"the lake's {culprit} {what}", *tail]), f"read {log}"
+            )
         time.sleep(0.1)
+
+
+def _missing(folder: Path, known: Definition) -> str:
+    """Name a program that is not ready yet."""
+    if not _answers(known):
+        return "server"
+    return "" if (folder / "run/daemons.heartbeat").exists() else "daemons"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import tempfile
 import time
 import xmlrpc.client
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import psutil
 
 from testbed.definition import Definition, private_folder, write_private
 
-MARK = "TESTBED_LAKE"  # in the environment of every process of a lake: its name
+MARK = "TESTBED_LAKE"  # in the environment of every process of a lake: its name:its folder
 _LONGEST_SOCKET = 100  # bytes; the system's limit is 107
 
 
@@ -28,7 +30,8 @@ def socket_folder(folder: Path, definition: Definition) -> Path:
     # supervisord binds a name with its pid at the end before it renames the socket.
     if len(os.fsencode(own / "supervisor.sock.1234567")) <= _LONGEST_SOCKET:
         return own
-    return Path(tempfile.gettempdir()) / f"lake-{definition.name}"
+    place = f"{zlib.crc32(os.fsencode(folder)):08x}"
+    return Path(tempfile.gettempdir()) / f"lake-{definition.name}-{place}"
 
 
 def make_socket_folder(folder: Path, definition: Definition) -> Path:
@@ -59,7 +62,7 @@ class _Transport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        _, self._extra_headers, _ = self.get_host_info(host)  # type: ignore[assignment]
+        _, self._extra_headers, _ = self.get_host_info(host)
         return _Connection(self._path)
 
 
@@ -78,33 +81,48 @@ def states(folder: Path, definition: Definition) -> dict[str, dict[str, Any]]:
 
 def remember(folder: Path, pid: int) -> None:
     """Note the supervisor in a way that no other process is ever taken for it."""
-    identity = {"pid": pid, "created": psutil.Process(pid).create_time()}
+    created = psutil.Process(pid).create_time()
+    identity = {"pid": pid, "created": created, "folder": str(folder)}
     write_private(folder / "run/supervisor.json", json.dumps(identity))
 
 
 def supervisor(folder: Path, definition: Definition) -> psutil.Process | None:
     """Find the lake's supervisor by its note: None if it is dead or its pid is another's now."""
     try:
-        note = json.loads((folder / "run/supervisor.json").read_text())
+        note = _note(folder)
         process = psutil.Process(note["pid"])
-        same = abs(process.create_time() - note["created"]) < 2
-        if same and process.status() != psutil.STATUS_ZOMBIE and _belongs(process, definition):
-            return process
+        # A lake that was moved while it ran has every path wrong: it must start again.
+        same = abs(process.create_time() - note["created"]) < 2 and note["folder"] == str(folder)
+        if same and process.status() != psutil.STATUS_ZOMBIE:
+            return process if _belongs(process, folder, definition) else None
     except (OSError, ValueError, KeyError, psutil.Error):
         return None
     return None
 
 
-def _belongs(process: psutil.Process, definition: Definition) -> bool:
+def _note(folder: Path) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads((folder / "run/supervisor.json").read_text())
+    return note
+
+
+def mark(folder: Path, definition: Definition) -> str:
+    """Give the value of MARK for a lake."""
+    return f"{definition.name}:{folder}"
+
+
+def _belongs(process: psutil.Process, folder: Path, definition: Definition) -> bool:
+    """Say whether a process is this lake's, and not one's that this folder is a copy of."""
     try:
-        return bool(process.environ().get(MARK) == definition.name)
+        name, _, home = process.environ().get(MARK, "").partition(":")
     except (psutil.Error, OSError):
         return False  # another user's, or gone
+    moved = home != str(folder) and not Path(home, "etc/lake.json").exists()
+    return bool(name == definition.name and (moved or home == str(folder)))
 
 
 def of_lake(folder: Path, definition: Definition) -> list[psutil.Process]:
     """Find every living process of a lake, whoever started it and whether supervised or not."""
-    found = [process for process in psutil.process_iter() if _belongs(process, definition)]
+    found = [process for process in psutil.process_iter() if _belongs(process, folder, definition)]
     # PostgreSQL overwrites its environment with its title, but says who it is.
     note = folder / "db/data/postmaster.pid"
     if note.exists():
@@ -162,7 +180,10 @@ def sweep(folder: Path, definition: Definition, *, patience: float = 15) -> None
     deadline = time.monotonic() + patience
     while (left := of_lake(folder, definition)) and time.monotonic() < deadline:
         end(left, 5)
-    sockets = socket_folder(folder, definition)
+    places = {folder}
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        places.add(Path(_note(folder)["folder"]))  # where it was before it was moved
     shutil.rmtree(folder / "run", ignore_errors=True)
-    if sockets != folder / "run":
-        shutil.rmtree(sockets, ignore_errors=True)
+    for place in places:
+        if (sockets := socket_folder(place, definition)) != place / "run":
+            shutil.rmtree(sockets, ignore_errors=True)

@@ -49,10 +49,10 @@ def matches(metadata: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return True
 
 
-class SqliteJSONDidMeta(JSONDidMeta):  # type: ignore[misc]
+class SqliteJSONDidMeta(JSONDidMeta):
     """Rucio's JSON metadata with a search that works on SQLite."""
 
-    @stream_session  # type: ignore[untyped-decorator]
+    @stream_session
     def list_dids(
         self,
         scope: Any,

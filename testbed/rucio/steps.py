@@ -106,7 +106,7 @@ def work() -> dict[str, int]:
 def daemons(handler: HeartbeatHandler) -> dict[str, Callable[[], Any]]:
     """Give one round of every daemon, by name, in the order of WORK."""
     paused: dict[str, dict[Any, datetime]] = {name: {} for name in WORK}
-    rounds: dict[str, Callable[[], Any]] = {
+    rounds: dict[str, Callable[..., Any]] = {
         "undertaker": partial(
             undertaker.run_once, paused_dids=paused["undertaker"], chunk_size=_BATCH
         ),

@@ -133,7 +133,7 @@ class Copies:
 COPIES = Copies()
 
 
-class _Report(TransferStatusReport):  # type: ignore[misc]
+class _Report(TransferStatusReport):
     supported_db_fields = ("state", "external_id", "started_at", "transferred_at", "err_msg")
 
     def __init__(self, job: str, outcome: Outcome) -> None:
@@ -151,7 +151,7 @@ class _Report(TransferStatusReport):  # type: ignore[misc]
         return {}
 
 
-class CopyTool(Transfertool):  # type: ignore[misc]
+class CopyTool(Transfertool):
     """Copies files between RSEs with the file protocol."""
 
     external_name = NAME
