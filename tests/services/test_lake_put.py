@@ -211,10 +211,10 @@ def test_eight_publishers(
 ) -> None:
     lake: Lake = request.getfixturevalue(which)
     parts = [make_files(tmp_path, 20) for _ in range(8)]
-    dataset = dataset_of(parts[0])
+    dataset, options = dataset_of(parts[0]), {"rse": "QOS=FAST", "metadata": {"luminosity": 1.5}}
     with ExitStack() as stack:
         crowd = [
-            stack.enter_context(publisher(lake, files=part, dataset=dataset, rse="QOS=FAST"))
+            stack.enter_context(publisher(lake, files=part, dataset=dataset, **options))
             for part in parts
         ]
         for one in crowd:
@@ -236,7 +236,7 @@ def test_publishers_of_the_same_files(
 ) -> None:
     lake: Lake = request.getfixturevalue(which)
     files = make_files(tmp_path, 30)
-    job = {"files": files, "dataset": dataset_of(files), "rse": "QOS=FAST"}
+    job = {"files": files, "dataset": dataset_of(files), "rse": "QOS=FAST", "metadata": {"a": 1}}
     with ExitStack() as stack:
         crowd = [stack.enter_context(publisher(lake, **job)) for _ in range(3)]
         for one in crowd:

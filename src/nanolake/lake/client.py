@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nanolake.errors import LakeError
+
+T = TypeVar("T")
 
 # Seconds until a connection is there, and until an answer begins: Rucio's client waits for ten
 # minutes, three times. The first answer is small, later ones may need the whole catalogue.
@@ -76,6 +80,22 @@ def _no_prompt() -> None:
         sys.stdin = open(os.devnull)  # noqa: SIM115  (for the life of the process)
 
 
+def repeated(call: Callable[[], T]) -> T:
+    """Do again what the lake's database has undone because another writer was there first.
+
+    Of two transactions that meet a database takes one. Rucio tells the client of the other no more
+    than DatabaseException, and leaves it to him to come again.
+    """
+    from rucio.common import exception
+
+    for attempt in range(5):
+        try:
+            return call()
+        except exception.DatabaseException:
+            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.5))
+    return call()
+
+
 # Exception of Rucio (or requests) to (problem, remedy); the first one that fits is taken.
 _WORDS = {
     "CannotAuthenticate": (
@@ -122,6 +142,10 @@ _WORDS = {
         "choose other RSEs, or ask for space",
     ),
     "RSEWriteBlocked": ("the RSE is blocked for writing", "choose other RSEs, or wait"),
+    "DatabaseException": (
+        "the lake's database refuses",
+        "run again; if it stays so, ask the lake's people",
+    ),
     "DataIdentifierNotFound": ("the lake has no such DID", "check scope and name"),
     "ReplicaUnAvailable": (
         "no replica is available",

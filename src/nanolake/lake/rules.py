@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nanolake.errors import LakeError
-from nanolake.lake.client import Did, explained
+from nanolake.lake.client import Did, explained, repeated
 
 _ENDING = 60  # seconds that an expired rule may need to go
 
@@ -47,11 +47,11 @@ def add(
 
     seconds = None if lifetime is None else round(lifetime * 86400)
     options = {"lifetime": seconds, "grouping": "DATASET", "comment": comment or None}
-    end = time.monotonic() + _ENDING
+    what, end = [Did.parse(did).plain()], time.monotonic() + _ENDING
     with explained(f"{did} on {rse}"):
         while True:
             try:
-                (rule,) = client.add_replication_rule([Did.parse(did).plain()], 1, rse, **options)
+                (rule,) = repeated(lambda: client.add_replication_rule(what, 1, rse, **options))
                 return str(rule)
             except exception.DuplicateRule:
                 for row in client.list_did_rules(*Did.parse(did)):

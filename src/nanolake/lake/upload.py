@@ -16,7 +16,7 @@ from typing import Any
 from nanolake import sources
 from nanolake.errors import LakeError
 from nanolake.lake import rules, storage
-from nanolake.lake.client import Did, explained
+from nanolake.lake.client import Did, explained, repeated
 from nanolake.lake.content import adler
 
 # Files that are registered in one call: what a killed run has uploaded in vain is no more.
@@ -64,7 +64,7 @@ def put(
     if metadata:
         scope, name = Did.parse(dataset)
         with explained(f"metadata of {dataset}"):
-            client.set_metadata_bulk(scope, name, dict(metadata))
+            repeated(lambda: client.set_metadata_bulk(scope, name, dict(metadata)))
     return {"dataset": dataset, **rule, "files": done}
 
 
@@ -185,7 +185,7 @@ def _take(client: Any, dataset: str, rse: str, files: Sequence[Mapping[str, Any]
     attachment = {**Did.parse(dataset).plain(), "rse": rse, "dids": dids}
     with explained(f"registration in {dataset}"):
         try:
-            client.attach_dids_to_dids([attachment], ignore_duplicate=True)
+            repeated(lambda: client.attach_dids_to_dids([attachment], ignore_duplicate=True))
         except exception.FileConsistencyMismatch as error:
             raise LakeError(dataset, f"{_TAKEN} ({error})", _RENAME) from error
         except exception.UnsupportedOperation as error:
@@ -205,7 +205,7 @@ def _declare(client: Any, rse: str, files: Sequence[Mapping[str, Any]]) -> None:
     rows = [{**Did.parse(f["did"]).plain(), "bytes": f["bytes"], "state": "A"} for f in files]
     if rows:
         with explained(f"replicas on {rse}"):
-            client.update_replicas_states(rse, rows)
+            repeated(lambda: client.update_replicas_states(rse, rows))
 
 
 def _make_dataset(client: Any, dataset: str) -> None:
@@ -213,7 +213,7 @@ def _make_dataset(client: Any, dataset: str) -> None:
 
     with explained(dataset):
         try:
-            client.add_dataset(*Did.parse(dataset))
+            repeated(lambda: client.add_dataset(*Did.parse(dataset)))
         except exception.DataIdentifierAlreadyExists:
             print(f"present: {dataset}")
 
