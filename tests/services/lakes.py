@@ -82,6 +82,23 @@ def config_file(
     return path
 
 
+@contextmanager
+def storage_element(lake: Lake, folder: Path) -> Iterator[str]:
+    """An RSE of its own, in a folder, on which the analyst has quota; its name."""
+    root, rse = client_of(lake, "root"), f"TEST-{uuid.uuid4().hex[:8].upper()}"
+    every_way = {
+        "wan": {"read": 1, "write": 1, "delete": 1},
+        "lan": {"read": 1, "write": 1, "delete": 1},
+    }
+    root.add_rse(rse)
+    protocol = {"scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{folder}/",
+                "impl": "rucio.rse.protocols.posix.Default", "domains": every_way}  # fmt: skip
+    root.add_protocol(rse, protocol)
+    root.set_local_account_limit("analyst", rse, 10**9)
+    yield rse
+    root.delete_rse(rse)
+
+
 def make_files(
     folder: Path, count: int, *, scope: str = "user.analyst", size: int = 20_000, name: str = ""
 ) -> list[dict[str, Any]]:
@@ -128,7 +145,7 @@ def bytes_of(lake: Lake, did: str) -> list[Path]:
 def assert_whole(
     lake: Lake, client: Any, dataset: str, files: Sequence[dict[str, Any]], rse: str = FAST
 ) -> None:
-    """A dataset holds these files, once each: attached, registered and on storage, with one rule."""
+    """A dataset holds these files, once each: attached, registered, on storage; with one rule."""
     content = list(client.list_content(*Did.parse(dataset)))
     rows = list(client.list_replicas([plain(dataset)], all_states=True))
     expected = {file["did"]: sources.stamp(file["path"]) for file in files}
@@ -164,10 +181,10 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 @contextmanager
-def refused(*words: str) -> Iterator[None]:
+def refused(*words: str) -> Iterator[Any]:
     """The block must end with a LakeError that says these words, and what to do."""
     with pytest.raises(LakeError) as caught:
-        yield
+        yield caught
     message = str(caught.value)
     SAID.append(message)
     assert "\n  remedy:  " in message

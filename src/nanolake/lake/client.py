@@ -69,8 +69,12 @@ def connect(*, rucio_config: str | None = None, account: str | None = None) -> A
 
         clean_cached_config()
         client = Client(account=account, timeout=_FIRST)
-        client.whoami()
+        known = client.whoami()["account"]
         client.timeout = _LATER
+    if known != client.account:
+        # A token that is kept in a file is taken without a look at whose it is.
+        problem = f"its token is that of the account {known}, not of {client.account}"
+        raise LakeError("the lake", problem, "check account and auth_token_file_path")
     return client
 
 
@@ -176,4 +180,7 @@ def explained(what: str) -> Iterator[None]:
 def _details(error: Exception) -> str:
     """The last lines of an error, without Rucio's headline where it says more."""
     text = " ".join(str(error).split())
-    return (text.partition("Details: ")[2] or text)[:300]
+    text = text.partition("Details: ")[2] or text
+    if text.startswith("<"):
+        return "it answers with a web page: is rucio_host that of a Rucio?"
+    return text[:300]

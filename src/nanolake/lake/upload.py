@@ -124,7 +124,7 @@ def _target(
             reasons.append(f"{name} is blocked for writing")
         elif need and name not in remaining:
             reasons.append(f"the account {client.account} has no quota on {name}")
-        elif need and need > float(remaining[name]):
+        elif need and need >= float(remaining[name]):  # Rucio wants a byte more than that
             left = float(remaining[name])
             reasons.append(f"quota on {name}: {need} bytes needed, {left:.0f} left")
         else:
@@ -211,11 +211,19 @@ def _declare(client: Any, rse: str, files: Sequence[Mapping[str, Any]]) -> None:
 def _make_dataset(client: Any, dataset: str) -> None:
     from rucio.common import exception
 
+    did = Did.parse(dataset)
     with explained(dataset):
         try:
-            repeated(lambda: client.add_dataset(*Did.parse(dataset)))
+            repeated(lambda: client.add_dataset(*did))
         except exception.DataIdentifierAlreadyExists:
             print(f"present: {dataset}")
+        except exception.AccessDenied as error:
+            # Rucio asks whose a scope is before it asks whether there is one.
+            if did.scope in client.list_scopes():
+                raise
+            problem = f"the scope {did.scope} does not exist"
+            remedy = "choose one of `rucio scope list`, or ask for it to be made"
+            raise LakeError(dataset, problem, remedy) from error
 
 
 def _rule(
