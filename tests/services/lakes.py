@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -19,8 +20,12 @@ import pytest
 from testbed import definition, processes
 from testbed.lake import Lake
 
-from nanolake import sources
+from nanolake import analyses, engine, skim, sources
+from nanolake import catalogue as local
+from nanolake import plan as planning
 from nanolake.errors import LakeError
+from nanolake.generate import generate_file
+from nanolake.lake import catalogue
 from nanolake.lake.client import Did, connect
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +37,12 @@ SECRETS: set[str] = set()
 
 
 @pytest.fixture(autouse=True)
-def no_secrets(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Nothing that a test prints, and no error that it provokes, holds a password."""
+def no_secrets(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[None]:
+    """Nothing that a test prints or writes, and no error that it provokes, holds a password."""
     yield
     SAID.extend(capfd.readouterr())
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".cfg"]
+    SAID.extend(path.read_text(errors="replace") for path in written if path.stat().st_size < 10**7)
     told = [secret for secret in SECRETS if any(secret in text for text in SAID)]
     SAID.clear()
     assert not told, "a password was printed"
@@ -209,6 +216,88 @@ class Meanwhile:
             self._call = ""
             self._action()
         return getattr(self._client, name)
+
+
+# --- an analysis ------------------------------------------------------------------------------
+
+SAMPLE = "Run2012BC_DoubleMuParked_Muons"
+ENTRY: dict[str, Any] = {
+    "kind": "data",
+    "stream": "DoubleMuParked",
+    "luminosity": 11580,
+    "channels": ["dimuon"],
+    "processes": {"dimuon": "all"},
+    "full_events": 61540413,
+    "published": [],
+    "files": [],
+}
+STREAMS = {"dimuon": "DoubleMuParked"}
+
+
+@functools.cache
+def program() -> str:
+    """The engine of the dimuon analysis."""
+    return str(engine.obtain("dimuon", analyses.load("dimuon").SELECTIONS[0]))
+
+
+def events_files(folder: Path, *events: int, scope: str = "cms") -> list[dict[str, Any]]:
+    """Real ROOT files with so many events each: [{path, did}]; nobody says how many they hold."""
+    name = uuid.uuid4().hex[:8]
+    rows = []
+    for number, count in enumerate(events):
+        path = folder / f"{name}.{number}.root"
+        generate_file(SAMPLE, path, events=count, seed=uuid.uuid4().int % 2**32)
+        rows.append({"path": str(path), "did": f"{scope}:{path.name}"})
+    return rows
+
+
+class Books:
+    """The files that a catalogue is written to, and the catalogue's function with its defaults."""
+
+    def __init__(self, lake: Lake, folder: Path, dataset: str = "", account: str = "analyst"):
+        self.folder, self.dataset = folder, dataset
+        self.client = {"rucio_config": str(lake.config(account)), "account": None}
+
+    def make(self, **options: Any) -> dict[str, Any]:
+        """Make the catalogue; the lock."""
+        names = ("catalogue.json", "inputs.lock.json", "replicas.json")
+        defaults: dict[str, Any] = {
+            "analysis": "dimuon",
+            "entries": {SAMPLE: ENTRY},
+            "streams": STREAMS,
+            "lake": "embedded",
+            "receipts": [],
+            "datasets": {SAMPLE: self.dataset} if self.dataset else {},
+            "client": self.client,
+            "rse": FAST,
+            "schemes": ["file"],
+        }
+        paths = [str(self.folder / name) for name in names]
+        catalogue.run(program(), *paths, **defaults | options)
+        return self.read("inputs.lock")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of the files."""
+        return dict(local.read(self.folder / f"{name}.json"))
+
+    def skim(self, access: str) -> dict[str, Any]:
+        """Run the catalogue's one unit; its ledger entry."""
+        plan = planning.build(
+            self.read("catalogue"), events_per_unit=10**6, access={SAMPLE: access}
+        )
+        local.write(self.folder / "plan.json", plan)
+        (unit,) = plan["samples"][SAMPLE]["units"]
+        ledger: dict[str, Any] = skim.run(
+            program(),
+            str(self.folder / "plan.json"),
+            str(self.folder / "replicas.json"),
+            str(self.folder / "events.root"),
+            str(self.folder / "ledger.json"),
+            sample=SAMPLE,
+            unit=unit["name"],
+            scratch=str(self.folder / "scratch"),
+        )
+        return ledger
 
 
 # --- processes --------------------------------------------------------------------------------
