@@ -106,6 +106,21 @@ def test_account_that_is_not_ones_own(lake: Lake) -> None:
         connect(rucio_config=str(lake.config("guest")), account="root")
 
 
+def test_password_is_in_no_log(lake: Lake) -> None:
+    known = client_of(lake)  # its password is one that must not be said
+    lake.config("analyst").with_name("token").unlink()
+    code = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG)
+from nanolake.lake.client import connect
+print("account", connect(rucio_config=sys.stdin.readline().strip()).account)
+"""
+    with Script(code) as script:
+        script.tell(str(lake.config("analyst")))
+        code, said = script.rest()
+    assert code == 0 and f"account {known.account}" in said and "DEBUG" in said
+
+
 # --- configuration ----------------------------------------------------------------------------
 
 
