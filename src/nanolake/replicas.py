@@ -71,11 +71,14 @@ class Reading:
         for replica in known:
             if replica not in bad:
                 return replica
-        if len(failed) == 1:
+        if len(failed) == 1 and not failed[0][0]["rse"]:
             raise failed[0][1]
         tried = "; ".join(f"{replica['pfn']}: {error.problem}" for replica, error in failed)
         problem = "none of its replicas can be read" if tried else "it has no replica"
-        remedy = "see `nanolake lake replicas`; once one is repaired, run again to continue"
+        remedy = (
+            "`rucio replica state update bad` tells the lake that a replica must be made again;"
+            " if no good one is left, ingest it again; then run again to continue"
+        )
         raise InputError(file["path"], tried or "(none)", problem, remedy)
 
     @contextmanager

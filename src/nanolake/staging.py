@@ -48,29 +48,27 @@ def staged(
     place = folder(scratch) / f"{file['adler32']}-{file['bytes']}"
     copy = place / "input.root"
     while True:
-        with _locked(place) as lock:
+        # Readers share the lock. Only who makes the copy, or removes it, has it alone.
+        with _locked(place, fcntl.LOCK_SH) as lock:
+            if copy.exists():
+                yield str(copy)
+                (place / f"done-{unit}").touch()
+                if len(list(place.glob("done-*"))) >= users:
+                    _remove(place, lock)
+                return
+        with _locked(place, fcntl.LOCK_EX):
             if not copy.exists():
                 _copy(file, pfn, copy)
-            # Shared from here on. Between the two locks another unit may have removed the copy.
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if not copy.exists():
-                continue
-            yield str(copy)
-            (place / f"done-{unit}").touch()
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            if len(list(place.glob("done-*"))) >= users:
-                _remove(place, lock)
-            return
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[IO[str]]:
+def _locked(place: Path, how: int) -> Iterator[IO[str]]:
     """The lock of a staged copy, held; its file is beside the copy's folder and outlives it."""
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = place.with_suffix(".lock")
     while True:
         with open(path, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, how)
             # Removed while we waited: others lock another file of that name.
             if path.exists() and os.fstat(lock.fileno()).st_ino == path.stat().st_ino:
                 yield lock

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nanolake.errors import LakeError
+
+T = TypeVar("T")
+
+# Seconds until a connection is there, and until an answer begins: Rucio's client waits for ten
+# minutes, three times. The first answer is small, later ones may need the whole catalogue.
+_FIRST, _LATER = (5, 20), (5, 600)
 
 
 class Did(NamedTuple):
@@ -60,8 +68,13 @@ def connect(*, rucio_config: str | None = None, account: str | None = None) -> A
         from rucio.common.config import clean_cached_config
 
         clean_cached_config()
-        client = Client(account=account)
-        client.whoami()
+        client = Client(account=account, timeout=_FIRST)
+        known = client.whoami()["account"]
+        client.timeout = _LATER
+    if known != client.account:
+        # A token that is kept in a file is taken without a look at whose it is.
+        problem = f"its token is that of the account {known}, not of {client.account}"
+        raise LakeError("the lake", problem, "check account and auth_token_file_path")
     return client
 
 
@@ -69,6 +82,22 @@ def _no_prompt() -> None:
     """Rucio's OIDC client asks on the terminal for a code when a token is refused: it must fail."""
     if not (sys.stdin and sys.stdin.isatty()):
         sys.stdin = open(os.devnull)  # noqa: SIM115  (for the life of the process)
+
+
+def repeated(call: Callable[[], T]) -> T:
+    """Do again what the lake's database has undone because another writer was there first.
+
+    Of two transactions that meet a database takes one. Rucio tells the client of the other no more
+    than DatabaseException, and leaves it to him to come again.
+    """
+    from rucio.common import exception
+
+    for attempt in range(5):
+        try:
+            return call()
+        except exception.DatabaseException:
+            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.5))
+    return call()
 
 
 # Exception of Rucio (or requests) to (problem, remedy); the first one that fits is taken.
@@ -117,6 +146,10 @@ _WORDS = {
         "choose other RSEs, or ask for space",
     ),
     "RSEWriteBlocked": ("the RSE is blocked for writing", "choose other RSEs, or wait"),
+    "DatabaseException": (
+        "the lake's database refuses",
+        "run again; if it stays so, ask the lake's people",
+    ),
     "DataIdentifierNotFound": ("the lake has no such DID", "check scope and name"),
     "ReplicaUnAvailable": (
         "no replica is available",
@@ -147,4 +180,7 @@ def explained(what: str) -> Iterator[None]:
 def _details(error: Exception) -> str:
     """The last lines of an error, without Rucio's headline where it says more."""
     text = " ".join(str(error).split())
-    return (text.partition("Details: ")[2] or text)[:300]
+    text = text.partition("Details: ")[2] or text
+    if text.startswith("<"):
+        return "it answers with a web page: is rucio_host that of a Rucio?"
+    return text[:300]

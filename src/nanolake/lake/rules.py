@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from nanolake.errors import LakeError
-from nanolake.lake.client import Did, explained
+from nanolake.lake.client import Did, explained, repeated
+
+_ENDING = 60  # seconds that an expired rule may need to go
 
 
 def rules_of(client: Any, did: str) -> list[dict[str, Any]]:
@@ -29,8 +32,13 @@ def rules_of(client: Any, did: str) -> list[dict[str, Any]]:
         ]
 
 
-def add(client: Any, did: str, rse: str, *, lifetime: float | None = None) -> str:
+def add(
+    client: Any, did: str, rse: str, *, lifetime: float | None = None, comment: str = ""
+) -> str:
     """Ask for one copy of a DID on RSEs; returns the id of the rule, an old one if it exists.
+
+    An old one that has expired but that the lake has not removed yet is of no use: its replicas go
+    with it. Its end is waited for.
 
     Raises:
         LakeError: The account may not, or there is no room.
@@ -38,18 +46,28 @@ def add(client: Any, did: str, rse: str, *, lifetime: float | None = None) -> st
     from rucio.common import exception
 
     seconds = None if lifetime is None else round(lifetime * 86400)
+    options = {"lifetime": seconds, "grouping": "DATASET", "comment": comment or None}
+    what, end = [Did.parse(did).plain()], time.monotonic() + _ENDING
     with explained(f"{did} on {rse}"):
-        try:
-            (rule,) = client.add_replication_rule(
-                [Did.parse(did).plain()], 1, rse, lifetime=seconds, grouping="DATASET"
-            )
-            return str(rule)
-        except exception.DuplicateRule:
-            return next(
-                str(row["id"])
-                for row in rules_of(client, did)
-                if (row["account"], row["rse_expression"]) == (client.account, rse)
-            )
+        while True:
+            try:
+                (rule,) = repeated(lambda: client.add_replication_rule(what, 1, rse, **options))
+                return str(rule)
+            except exception.DuplicateRule:
+                for row in client.list_did_rules(*Did.parse(did)):
+                    ours = (row["account"], row["rse_expression"]) == (client.account, rse)
+                    if ours and not _expired(row):
+                        return str(row["id"])
+            if time.monotonic() > end:
+                problem = f"its earlier rule there has expired, but is there after {_ENDING} s"
+                raise LakeError(f"{did} on {rse}", problem, "run again when the lake removed it")
+            time.sleep(0.5)
+
+
+def _expired(rule: dict[str, Any]) -> bool:
+    """Whether the time of a rule is over; the lake's times are in UTC."""
+    expires = rule["expires_at"]
+    return expires is not None and expires <= datetime.now(UTC).replace(tzinfo=None)
 
 
 def wait(

@@ -67,27 +67,45 @@ def store(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any]) -> str:
             protocol.delete(pfn)
         # A name of its own: two writers of one file must not write into each other's bytes.
         part = f"{pfn}.{uuid.uuid4().hex[:8]}.rucio.upload" if protocol.renaming else pfn
-        _put(protocol, file["path"], part)
-        if not _same(protocol, part, file):
-            protocol.delete(part)
-            raise LakeError(what, "other bytes arrived than were sent", "run again")
-        if part != pfn:
-            protocol.rename(part, pfn)
+        try:
+            _put(protocol, file["path"], part)
+            if not _same(protocol, part, file):
+                raise LakeError(what, "other bytes arrived than were sent", "run again")
+            if part != pfn:
+                protocol.rename(part, pfn)
+        except Exception:
+            # What arrived of it must not fill the storage, least of all one that is full.
+            if protocol.exists(part):
+                protocol.delete(part)
+            raise
         protocol.close()
     return "uploaded"
 
 
 def _put(protocol: Any, path: str, pfn: str) -> None:
     source = os.path.abspath(path)
-    try:
-        protocol.put(os.path.basename(source), pfn, source_dir=os.path.dirname(source))
-    except Exception as error:
-        # Rucio's posix protocol looks for a folder and then makes it: another writer may have
-        # made it in between.
-        cause = error.args[0] if error.args else None
-        if not (isinstance(cause, OSError) and cause.errno == errno.EEXIST):
-            raise
-        protocol.put(os.path.basename(source), pfn, source_dir=os.path.dirname(source))
+    for last in (False, True):
+        try:
+            protocol.put(os.path.basename(source), pfn, source_dir=os.path.dirname(source))
+            return
+        except Exception as error:
+            cause = _system_error(error)
+            # Rucio's posix protocol looks for a folder and then makes it: another writer may have
+            # made it in between.
+            if not last and cause and cause.errno == errno.EEXIST:
+                continue
+            raise (cause or error) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind one of Rucio, whose posix protocol stumbles over its own words."""
+    while error:
+        inner = error.args[0] if error.args else None
+        for candidate in (error, inner):
+            if isinstance(candidate, OSError):
+                return candidate
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Put: files and their dataset into the lake, safe to repeat after any crash.
 
-The order is: content of the DIDs compared, dataset made, bytes on the storage and verified there,
-replicas registered, then attachments, rule and metadata. Whatever of it an earlier attempt did is
-found and left alone. Rucio itself accepts a replica of other content under a known name in
-silence, so the content is compared before and after.
+The order is: content of the DIDs compared, dataset made; then, in batches, the names taken
+(registered as COPYING and attached, in one transaction in which the lake compares the content
+again), bytes on the storage and verified there, replicas declared AVAILABLE; then rule and
+metadata. Whatever of it an earlier attempt did is found and left alone. As a name is taken before
+a byte moves, two writers of other content under one name cannot damage each other's bytes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Any
 
 from nanolake import sources
 from nanolake.errors import LakeError
-from nanolake.lake import storage
-from nanolake.lake.client import Did, explained
+from nanolake.lake import rules, storage
+from nanolake.lake.client import Did, explained, repeated
 from nanolake.lake.content import adler
 
 # Files that are registered in one call: what a killed run has uploaded in vain is no more.
 _BATCH = 20
 _THREADS = 4
+_TAKEN = "the name is taken by other content, and a DID is for ever"
+_RENAME = "choose another name: campaign of the configuration, or dataset of the lake's file"
 
 
 def put(
@@ -56,14 +59,12 @@ def put(
     target = _target(client, rse, stamped, known)
     # Before a byte moves: an account that may not write to the scope is told so here.
     _make_dataset(client, dataset)
-    done = _store(client, target, stamped, known)
-    _compare(client, stamped)
-    _attach(client, dataset, stamped)
+    done = _store(client, target, dataset, stamped, known)
     rule = _rule(client, dataset, rse, lifetime, comment)
     if metadata:
         scope, name = Did.parse(dataset)
         with explained(f"metadata of {dataset}"):
-            client.set_metadata_bulk(scope, name, dict(metadata))
+            repeated(lambda: client.set_metadata_bulk(scope, name, dict(metadata)))
     return {"dataset": dataset, **rule, "files": done}
 
 
@@ -87,9 +88,7 @@ def _compare(client: Any, files: Sequence[Mapping[str, Any]]) -> dict[str, dict[
             there = f"{row['bytes']} bytes, adler32 {row['adler32']}"
             taken.append(f"{file['did']} ({there}; ours {file['bytes']}, {file['adler32']})")
     if taken:
-        problem = "the name is taken by other content, and a DID is for ever"
-        remedy = "choose another name: campaign of the configuration, or dataset of the lake's file"
-        raise LakeError("; ".join(taken), problem, remedy)
+        raise LakeError("; ".join(taken), _TAKEN, _RENAME)
     if not found:
         return {}
     with explained("replicas"):
@@ -125,7 +124,7 @@ def _target(
             reasons.append(f"{name} is blocked for writing")
         elif need and name not in remaining:
             reasons.append(f"the account {client.account} has no quota on {name}")
-        elif need and need > float(remaining[name]):
+        elif need and need >= float(remaining[name]):  # Rucio wants a byte more than that
             left = float(remaining[name])
             reasons.append(f"quota on {name}: {need} bytes needed, {left:.0f} left")
         else:
@@ -137,22 +136,24 @@ def _target(
 def _store(
     client: Any,
     target: Mapping[str, Any],
+    dataset: str,
     files: Sequence[Mapping[str, Any]],
     known: Mapping[str, Mapping[str, str]],
 ) -> list[dict[str, Any]]:
-    """Upload and register what is missing on the target, in batches."""
+    """Register, attach and upload what is missing on the target, in batches."""
     name = target["rse"]
     done = []
     for batch in _batches(files):
+        _take(client, dataset, name, batch)
         missing = [f for f in batch if known.get(f["did"], {}).get(name) != "AVAILABLE"]
         with ThreadPoolExecutor(_THREADS) as pool:
             attempts = [
                 (file, pool.submit(storage.store, client, target, file)) for file in missing
             ]
         stored = {f["did"]: a.result() for f, a in attempts if not a.exception()}
-        _register(client, name, [file for file in missing if file["did"] in stored], known)
+        _declare(client, name, [file for file in missing if file["did"] in stored])
         for _, attempt in attempts:
-            attempt.result()  # the first failure ends it, after its neighbours are registered
+            attempt.result()  # the first failure ends it, after its neighbours are declared
         for file in batch:
             half = name in known.get(file["did"], {}) and file["did"] in stored
             action = "repaired" if half else stored.get(file["did"], "present")
@@ -167,81 +168,73 @@ def _batches(files: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[st
         yield files[begin : begin + _BATCH]
 
 
-def _register(
-    client: Any,
-    rse: str,
-    files: Sequence[Mapping[str, Any]],
-    known: Mapping[str, Mapping[str, str]],
-) -> None:
-    """Register replicas whose bytes are on the storage, or mend those left half-registered."""
-    new, half = [], []
+def _take(client: Any, dataset: str, rse: str, files: Sequence[Mapping[str, Any]]) -> None:
+    """Register replicas as COPYING and attach them; what is there already is left as it is.
+
+    Raises:
+        LakeError: A name was taken by other content since we looked, or is dead for ever.
+    """
+    from rucio.common import exception
+
+    dids = []
     for file in files:
-        row: dict[str, Any] = {**Did.parse(file["did"]).plain(), "bytes": file["bytes"]}
-        row["adler32"] = file["adler32"]
-        if rse in known.get(file["did"], {}):
-            # A server or client killed in the middle leaves a replica COPYING for ever.
-            half.append({**row, "state": "A"})
-        else:
-            events = {"events": file["events"]} if file.get("events") is not None else {}
-            new.append({**row, "meta": events})
-    with explained(f"registration on {rse}"):
-        if new:
-            client.add_replicas(rse, new)
-        if half:
-            client.update_replicas_states(rse, half)
+        row: dict[str, Any] = {**Did.parse(file["did"]).plain(), "state": "C"}
+        row |= {"bytes": file["bytes"], "adler32": file["adler32"]}
+        events = file.get("events")
+        dids.append(row if events is None else {**row, "meta": {"events": events}})
+    attachment = {**Did.parse(dataset).plain(), "rse": rse, "dids": dids}
+    with explained(f"registration in {dataset}"):
+        try:
+            repeated(lambda: client.attach_dids_to_dids([attachment], ignore_duplicate=True))
+        except exception.FileConsistencyMismatch as error:
+            raise LakeError(dataset, f"{_TAKEN} ({error})", _RENAME) from error
+        except exception.UnsupportedOperation as error:
+            if "LOST" not in str(error):
+                raise
+            problem = f"the lake has given a file up as lost, and its name with it ({error})"
+            remedy = "choose another scope or name, or ask the lake's people to reset its state"
+            raise LakeError(dataset, problem, remedy) from error
+
+
+def _declare(client: Any, rse: str, files: Sequence[Mapping[str, Any]]) -> None:
+    """Declare replicas AVAILABLE whose bytes are on the storage.
+
+    A server or client that is killed before leaves them COPYING for ever: the next attempt comes
+    here again.
+    """
+    rows = [{**Did.parse(f["did"]).plain(), "bytes": f["bytes"], "state": "A"} for f in files]
+    if rows:
+        with explained(f"replicas on {rse}"):
+            repeated(lambda: client.update_replicas_states(rse, rows))
 
 
 def _make_dataset(client: Any, dataset: str) -> None:
     from rucio.common import exception
 
+    did = Did.parse(dataset)
     with explained(dataset):
         try:
-            client.add_dataset(*Did.parse(dataset))
+            repeated(lambda: client.add_dataset(*did))
         except exception.DataIdentifierAlreadyExists:
             print(f"present: {dataset}")
-
-
-def _attach(client: Any, dataset: str, files: Sequence[Mapping[str, Any]]) -> None:
-    """Attach what is not attached."""
-    from rucio.common import exception
-
-    scope, name = Did.parse(dataset)
-    with explained(dataset):
-        for _ in range(5):
-            there = {f"{row['scope']}:{row['name']}" for row in client.list_content(scope, name)}
-            missing = [Did.parse(f["did"]).plain() for f in files if f["did"] not in there]
-            if not missing:
-                return
-            try:
-                client.attach_dids(scope, name, missing)
-            except exception.FileAlreadyExists:
-                # Another writer attached one of them since we looked, and Rucio then refuses all.
-                continue
-    raise LakeError(dataset, "its files could not all be attached", "run again")
+        except exception.AccessDenied as error:
+            # Rucio asks whose a scope is before it asks whether there is one.
+            if did.scope in client.list_scopes():
+                raise
+            problem = f"the scope {did.scope} does not exist"
+            remedy = "choose one of `rucio scope list`, or ask for it to be made"
+            raise LakeError(dataset, problem, remedy) from error
 
 
 def _rule(
     client: Any, dataset: str, expression: str, lifetime: float | None, comment: str
 ) -> dict[str, Any]:
     """One rule for the dataset: the one that exists already for the account, or a new one."""
-    from rucio.common import exception
-
-    did = Did.parse(dataset)
-    seconds = None if lifetime is None else round(lifetime * 86400)
+    rule = rules.add(client, dataset, expression, lifetime=lifetime, comment=comment)
     with explained(f"rule {expression} for {dataset}"):
-        try:
-            client.add_replication_rule(
-                [did.plain()], 1, expression, lifetime=seconds, grouping="DATASET", comment=comment
-            )
-        except exception.DuplicateRule:
-            print(f"present: rule {expression} for {dataset}")
-        rules = list(client.list_did_rules(did.scope, did.name))
-    own = [r for r in rules if (r["account"], r["rse_expression"]) == (client.account, expression)]
-    if not own:
-        raise LakeError(dataset, f"its rule {expression} is not there", "run again")
-    expires = own[0]["expires_at"]
+        expires = client.get_replication_rule(rule)["expires_at"]
     return {
-        "rule": own[0]["id"],
+        "rule": rule,
         "rse_expression": expression,
         "expires_at": str(expires) if expires else None,
     }
