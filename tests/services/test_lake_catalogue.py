@@ -257,8 +257,8 @@ def test_ten_thousand_files(
         for number in range(10_000)
     ]  # fmt: skip
     start = time.monotonic()
-    for begin in range(0, len(dids), 250):
-        part = {"scope": "cms", "name": name, "rse": FAST, "dids": dids[begin : begin + 250]}
+    for begin in range(0, len(dids), 100):
+        part = {"scope": "cms", "name": name, "rse": FAST, "dids": dids[begin : begin + 100]}
         client.attach_dids_to_dids([part])
     registered = time.monotonic() - start
     start = time.monotonic()

@@ -16,6 +16,7 @@ import pytest
 from lakes import (
     FAST,
     ROOT,
+    Script,
     account_of,
     actions,
     assert_whole,
