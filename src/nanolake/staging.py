@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,6 +122,6 @@ def clean(scratch: str | None) -> int:
     for lock in folder(scratch).glob("*.lock"):
         with open(lock, "w") as stream:
             stay += not _remove(lock.with_suffix(""), stream)
-    if not stay and folder(scratch).exists():
-        shutil.rmtree(folder(scratch))
+    with suppress(OSError):  # it is not there, or not empty as somebody has begun to stage
+        folder(scratch).rmdir()
     return stay

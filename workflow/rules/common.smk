@@ -1,11 +1,12 @@
 """Input functions and the wildcards they answer for. Nothing here reads anything but the plans."""
 
+import atexit
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 
 from snakemake.exceptions import WorkflowError
 
-from nanolake import analyses, engine
+from nanolake import analyses, engine, staging
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
@@ -184,6 +185,7 @@ def receipts():
 
 def begin_lake():
     """Start the lake if it is embedded, and compare it with the input locks of earlier runs."""
+    atexit.register(staging.clean, config["scratch"])
     if settings.has_rucio(config):
         locks = [join(config["results"], name, "inputs.lock.json") for name in SAMPLES]
         try:

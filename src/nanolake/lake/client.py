@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import tenacity
 
 from nanolake.errors import LakeError
 
@@ -92,12 +92,13 @@ def repeated(call: Callable[[], T]) -> T:
     """
     from rucio.common import exception
 
-    for attempt in range(5):
-        try:
-            return call()
-        except exception.DatabaseException:
-            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.5))
-    return call()
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exception.DatabaseException),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
+        stop=tenacity.stop_after_attempt(6),
+        reraise=True,
+    )
+    return again(call)
 
 
 # Exception of Rucio (or requests) to (problem, remedy); the first one that fits is taken.
