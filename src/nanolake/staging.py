@@ -47,25 +47,22 @@ def staged(
     """
     place = folder(scratch) / f"{file['adler32']}-{file['bytes']}"
     copy = place / "input.root"
-    while True:
-        # Readers share the lock. Only who makes the copy, or removes it, has it alone.
-        with _locked(place, fcntl.LOCK_SH) as lock:
-            if copy.exists():
-                yield str(copy)
-                (place / f"done-{unit}").touch()
-                if len(list(place.glob("done-*"))) >= users:
-                    _remove(place, lock)
-                return
-        with _locked(place, fcntl.LOCK_EX):
+    # Shared by readers from before the copy is made until they are done, so nobody removes it.
+    # Who makes the copy has another lock, so that no reader waits for another to be done.
+    with _locked(place.with_suffix(".lock"), fcntl.LOCK_SH) as lock:
+        with _locked(place.with_suffix(".making"), fcntl.LOCK_EX):
             if not copy.exists():
                 _copy(file, pfn, copy)
+        yield str(copy)
+        (place / f"done-{unit}").touch()
+        if len(list(place.glob("done-*"))) >= users:
+            _remove(place, lock)
 
 
 @contextmanager
-def _locked(place: Path, how: int) -> Iterator[IO[str]]:
-    """The lock of a staged copy, held; its file is beside the copy's folder and outlives it."""
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = place.with_suffix(".lock")
+def _locked(path: Path, how: int) -> Iterator[IO[str]]:
+    """A lock of a staged copy, held; its file is beside the copy's folder."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         with open(path, "w") as lock:
             fcntl.flock(lock, how)
@@ -83,7 +80,8 @@ def _remove(place: Path, lock: IO[str]) -> bool:
         return False
     if place.exists():
         shutil.rmtree(place)
-    place.with_suffix(".lock").unlink(missing_ok=True)
+    for suffix in (".making", ".lock"):
+        place.with_suffix(suffix).unlink(missing_ok=True)
     return True
 
 
