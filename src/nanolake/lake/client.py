@@ -88,14 +88,16 @@ def repeated(call: Callable[[], T]) -> T:
     """Do again what the lake's database has undone because another writer was there first.
 
     Of two transactions that meet a database takes one. Rucio tells the client of the other no more
-    than DatabaseException, and leaves it to him to come again.
+    than DatabaseException, or that a rule could not be made "at this time" (as where replicas are
+    being deleted), and leaves it to him to come again.
     """
     from rucio.common import exception
 
+    undone = (exception.DatabaseException, exception.ReplicationRuleCreationTemporaryFailed)
     again = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(exception.DatabaseException),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-        stop=tenacity.stop_after_attempt(6),
+        retry=tenacity.retry_if_exception_type(undone),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+        stop=tenacity.stop_after_attempt(8),
         reraise=True,
     )
     return again(call)
