@@ -44,6 +44,7 @@ test-workflow: setup-dev ## real runs of the DAG
 
 test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
 	@envs/setup postgresql
+	@envs/setup xrootd
 	pytest tests/services -q -k lake
 	pytest tests/workflow/test_lake.py -q
 
