@@ -189,9 +189,9 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 @contextmanager
-def refused(*words: str) -> Iterator[Any]:
-    """The block must end with a LakeError that says these words, and what to do."""
-    with pytest.raises(LakeError) as caught:
+def refused(*words: str, kind: type[Exception] = LakeError) -> Iterator[Any]:
+    """The block must end with an error of ours that says these words, and what to do."""
+    with pytest.raises(kind) as caught:
         yield caught
     message = str(caught.value)
     SAID.append(message)

@@ -91,7 +91,8 @@ def test_events_are_read_from_the_replica_that_is_whole(
     put(client, files, CHEAP)
     place(client, files[0]["did"], FAST).write_bytes(b"damaged")
     books = Books(lake, tmp_path, dataset)
-    with refused(files[0]["did"], FAST, "bytes", "repair a replica"):
+    remedy = "tells the lake that a replica must be made again"
+    with refused(files[0]["did"], FAST, "bytes", remedy, kind=InputError):
         books.make(rse=FAST)
     assert not (tmp_path / "inputs.lock.json").exists()
     assert books.make(rse=None)["datasets"][SAMPLE]["files"][0]["events"] == 2000

@@ -193,7 +193,6 @@ def begin_lake():
                 config["lake"],
                 client=settings.client_settings(config["lake"]),
                 locks=locks,
-                read_from=config["lake"]["read"],
                 relock=config["relock"],
             )
         except NanolakeError as error:

@@ -16,12 +16,13 @@ rule skim:
         "../../envs/conda.yaml"
     threads: 1
     resources:
+        **({"tmpdir": config["scratch"]} if config["scratch"] else {}),
         mem="1GB",
+        # Not among the params: another scratch folder changes no number and re-runs nothing.
     params:
         key=unit_key,
         graph=graph("skim"),
         verify=config["verify"],
         accelerator=config["accelerator"],
-        scratch=config["scratch"],
     script:
         "../scripts/skim.py"

@@ -14,7 +14,7 @@ with logged(snakemake.log[0]):
         sample=snakemake.wildcards.sample,
         unit=snakemake.wildcards.unit,
         verify=snakemake.params.verify,
-        scratch=snakemake.params.scratch,
+        scratch=snakemake.resources.tmpdir,
         accelerator=snakemake.params.accelerator,
         fingerprint=snakemake.params.graph,
     )

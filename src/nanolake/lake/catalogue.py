@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import catalogue, sources
-from nanolake.errors import InputError, LakeError
+from nanolake import catalogue
+from nanolake.errors import LakeError
 from nanolake.lake import content
 from nanolake.lake.client import Did, connect, explained
+from nanolake.replicas import Reading
+
+_FACTS = ("bytes", "adler32", "events")
 
 
 def run(
@@ -49,6 +52,7 @@ def run(
 
     Raises:
         LakeError: A dataset or a replica is missing, or the content is not that of the lock.
+        InputError: A file whose events nobody has recorded cannot be read.
     """
     rucio = connect(**client)
     for path in receipts:
@@ -64,19 +68,17 @@ def run(
     known = content.metadata_of(rucio, list(datasets.values()))
     if old and not relock:
         content.compare_meaning(old, known)
-    samples = {}
+    inspect, counted, samples = catalogue.inspector(program, analysis), [], {}
     for name, entry in entries.items():
         files = found[datasets[name]]
-        _count(rucio, catalogue.inspector(program, analysis), entry["kind"], files, replicas)
-        rows = [{"path": file["did"], **_without(file, "did")} for file in files]
+        counted += _count(inspect, entry["kind"], name, files, replicas)
+        rows = [{"path": f["did"], **{k: f[k] for k in _FACTS}} for f in files]
         samples[name] = catalogue.sample_entry(entry, rows, known[datasets[name]])
+    if counted:
+        _record(rucio, counted)
     catalogue.write(lock_file, catalogue.lock(lake, rucio.host, samples, datasets))
     catalogue.write(replicas_file, replicas)
     catalogue.write(catalogue_file, catalogue.assemble(analysis, samples, streams))
-
-
-def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in mapping.items() if k != key}
 
 
 def _compare(
@@ -106,45 +108,35 @@ def _complete(replicas: Mapping[str, Any], found: Mapping[str, Any], rse: str | 
 
 
 def _count(
-    rucio: Any,
     inspect: Any,
     kind: str,
+    sample: str,
     files: list[dict[str, Any]],
     replicas: Mapping[str, list[dict[str, str]]],
-) -> None:
-    """Read the events of the files for which the lake does not know them, and record them."""
+) -> list[dict[str, Any]]:
+    """Read the events of the files for which the lake does not know them; returns these files."""
     unknown = [file for file in files if file["events"] is None]
-    counted = []
-    for file in unknown:
-        file["events"] = _events(inspect, kind, file, replicas[file["did"]])
-        print(f"{file['did']}: {file['events']} events, read from the file", flush=True)
-        row = {**Did.parse(file["did"]).plain(), "meta": {"events": file["events"]}}
-        counted.append(row)
-    if counted:
-        _record(rucio, counted)
+
+    def events(paths: list[str]) -> list[int]:
+        found = {content["path"]: content["events"] for content in inspect(kind, paths)}
+        return [found[path] for path in paths]
+
+    if unknown:
+        rows = [{**file, "path": file["did"]} for file in unknown]
+        reading = Reading(rows, replicas, sample=sample, unit="catalogue")
+        for file, number in zip(unknown, reading.run(events)[0], strict=True):
+            file["events"] = number
+            print(f"{file['did']}: {file['events']} events, read from the file", flush=True)
+    return unknown
 
 
-def _events(
-    inspect: Any, kind: str, file: Mapping[str, Any], replicas: list[dict[str, str]]
-) -> int:
-    """Events of a file, from its first replica that can be read."""
-    problems = []
-    for replica in replicas:
-        path = sources.local_path(replica["pfn"])
-        try:
-            sources.verify({**file, "path": path}, file["did"])
-            return int(inspect(kind, [path])[0]["events"])
-        except InputError as error:
-            problems.append(f"{replica['rse']}: {error.problem}")
-    raise LakeError(file["did"], "; ".join(problems), "repair a replica, and run again")
-
-
-def _record(rucio: Any, counted: list[dict[str, Any]]) -> None:
+def _record(rucio: Any, counted: Sequence[Mapping[str, Any]]) -> None:
     """Record events in the lake; an account that may not do so reads the files every time."""
     from rucio.common import exception
 
+    rows = [{**Did.parse(f["did"]).plain(), "meta": {"events": f["events"]}} for f in counted]
     with explained("events"):
         try:
-            rucio.set_dids_metadata_bulk(counted)
+            rucio.set_dids_metadata_bulk(rows)
         except exception.AccessDenied:
             print("the account may not record the events in the lake; they are in the input lock")

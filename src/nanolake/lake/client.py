@@ -103,6 +103,10 @@ def repeated(call: Callable[[], T]) -> T:
     return again(call)
 
 
+_SILENT = (
+    "the server does not answer",
+    "check rucio_host of RUCIO_CONFIG and the network; run again when it is back",
+)
 # Exception of Rucio (or requests) to (problem, remedy); the first one that fits is taken.
 _WORDS = {
     "CannotAuthenticate": (
@@ -117,14 +121,8 @@ _WORDS = {
         "there is no configuration of a Rucio client",
         "set RUCIO_CONFIG to a rucio.cfg, or choose another lake: --config lake=embedded",
     ),
-    "ConnectionError": (
-        "the server does not answer",
-        "check rucio_host of RUCIO_CONFIG and the network; run again when it is back",
-    ),
-    "ServerConnectionException": (
-        "the server does not answer",
-        "check rucio_host of RUCIO_CONFIG and the network; run again when it is back",
-    ),
+    "ConnectionError": _SILENT,
+    "ServerConnectionException": _SILENT,
     "Timeout": ("the server does not answer in time", "run again later"),
     "AccessDenied": (
         "the account may not do this",

@@ -35,7 +35,7 @@ def files_if_any(client: Any, datasets: Sequence[str]) -> dict[str, list[dict[st
 
     Returns:
         Dataset DID to [{did, bytes, adler32, events}], sorted by name: the order in which they
-        are read must not be that of a database. None for a dataset that does not exist.
+        are read must not be that of a database. No files for a dataset that does not exist.
     """
     result: dict[str, list[dict[str, Any]]] = {dataset: [] for dataset in datasets}
     with explained("catalogue"):

@@ -32,7 +32,7 @@ def running(lake: Mapping[str, Any]) -> Iterator[None]:
     try:
         embedded = testbed.up(Path(lake["folder"]), database=lake["database"])
     except testbed.TestbedError as error:
-        raise LakeError("the embedded lake", str(error), "see its logs, then run again") from error
+        raise LakeError("the embedded lake", error.problem, error.remedy) from error
     try:
         yield
     finally:
@@ -45,7 +45,6 @@ def begin(
     *,
     client: Mapping[str, Any],
     locks: Sequence[str],
-    read_from: Mapping[str, Any],
     relock: bool = False,
 ) -> None:
     """Start the lake for the life of this process, and compare its content with the input locks.
@@ -56,7 +55,6 @@ def begin(
         lake: Contents of the lake's file.
         client: `rucio_config` and `account`.
         locks: Input locks of earlier runs; those that do not exist are not compared.
-        read_from: rse and schemes of the replicas to read.
         relock: Do not compare.
 
     Raises:
@@ -68,7 +66,7 @@ def begin(
     rucio = connect(**client)
     if not relock:
         check(rucio, locks, missing=lake["inputs"] == "ingested")
-    refresh(rucio, locks, rse=read_from["rse"], schemes=read_from["schemes"])
+    refresh(rucio, locks, rse=lake["read"]["rse"], schemes=lake["read"]["schemes"])
 
 
 def refresh(rucio: Any, locks: Sequence[str], *, rse: str | None, schemes: Sequence[str]) -> None:
@@ -82,9 +80,12 @@ def refresh(rucio: Any, locks: Sequence[str], *, rse: str | None, schemes: Seque
     """
     for path in locks:
         replicas = Path(path).with_name("replicas.json")
-        if not (Path(path).exists() and replicas.exists() and read(path)["host"]):
+        if not (Path(path).exists() and replicas.exists()):
             continue
-        datasets = [dataset["did"] for dataset in read(path)["datasets"].values()]
+        lock = read(path)
+        if not lock["host"]:
+            continue
+        datasets = [dataset["did"] for dataset in lock["datasets"].values()]
         known = read(replicas)
         now = known | content.replicas_of(rucio, datasets, rse=rse, schemes=schemes)
         if now != known:

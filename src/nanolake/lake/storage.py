@@ -22,14 +22,10 @@ _STORAGE = {
 }
 
 
-def _protocol(
-    client: Any, rse: Mapping[str, Any], operation: str, scheme: str | None = None
-) -> Any:
+def _protocol(client: Any, rse: Mapping[str, Any], operation: str) -> Any:
     from rucio.rse import rsemanager
 
-    protocol = rsemanager.create_protocol(
-        dict(rse), operation, scheme=scheme, auth_token=client.auth_token
-    )
+    protocol = rsemanager.create_protocol(dict(rse), operation, auth_token=client.auth_token)
     protocol.connect()
     return protocol
 
@@ -125,35 +121,23 @@ def _on_storage(what: str) -> Iterator[None]:
         raise LakeError(what, f"the storage refuses ({text})", _REFUSED) from error
 
 
-def fetch(client: Any, rse: Mapping[str, Any], did: str, pfn: str, path: str) -> None:
-    """Copy a replica to a local path and leave the comparison to the caller.
-
-    Raises:
-        LakeError: The storage refuses or does not have it.
-    """
-    what = f"{did} on {rse['rse']}"
-    with explained(what), _on_storage(what):
-        protocol = _protocol(client, rse, "read", pfn.partition(":")[0])
-        protocol.get(pfn, path)
-        protocol.close()
-
-
 def verified(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any], folder: Path) -> None:
     """Read a replica back, whole, and compare it with what was put there.
 
     Raises:
         LakeError: It is not the same.
     """
-    copy = folder / uuid.uuid4().hex
-    with explained(file["did"]):
-        protocol = _protocol(client, rse, "read")
-        (pfn,) = protocol.lfns2pfns(Did.parse(file["did"]).plain()).values()
+    copy, what = folder / uuid.uuid4().hex, f"{file['did']} on {rse['rse']}"
     try:
-        fetch(client, rse, file["did"], pfn, str(copy))
+        with explained(what), _on_storage(what):
+            protocol = _protocol(client, rse, "read")
+            (pfn,) = protocol.lfns2pfns(Did.parse(file["did"]).plain()).values()
+            protocol.get(pfn, str(copy))
+            protocol.close()
         found = sources.stamp(copy)
     finally:
         copy.unlink(missing_ok=True)
     if found != {"bytes": file["bytes"], "adler32": file["adler32"]}:
         problem = f"read back, it has {found['bytes']} bytes and adler32 {found['adler32']}"
         remedy = "declare the replica bad (`rucio replica state update bad`) and run again"
-        raise LakeError(f"{file['did']} on {rse['rse']}", problem, remedy)
+        raise LakeError(what, problem, remedy)

@@ -112,7 +112,6 @@ def _target(
         names = sorted(row["rse"] for row in client.list_rses(expression))
         usage = client.get_local_account_usage(client.account)
         remaining = {row["rse"]: row["bytes_remaining"] for row in usage}
-        settings = {name: client.get_rse(name) for name in names}
     here = {
         name: sum(states.get(name) == "AVAILABLE" for states in known.values()) for name in names
     }
@@ -120,7 +119,9 @@ def _target(
     for name in sorted(names, key=lambda name: (-here[name], name)):
         missing = [f for f in files if known.get(f["did"], {}).get(name) != "AVAILABLE"]
         need = sum(file["bytes"] for file in missing)
-        if need and not settings[name]["availability_write"]:
+        with explained(name):
+            settings = client.get_rse(name)
+        if need and not settings["availability_write"]:
             reasons.append(f"{name} is blocked for writing")
         elif need and name not in remaining:
             reasons.append(f"the account {client.account} has no quota on {name}")
@@ -128,7 +129,7 @@ def _target(
             left = float(remaining[name])
             reasons.append(f"quota on {name}: {need} bytes needed, {left:.0f} left")
         else:
-            return dict(settings[name])
+            return dict(settings)
     remedy = "ask for quota, wait until an RSE may be written to, or choose others"
     raise LakeError(f"RSEs {expression}", "; ".join(reasons) or "there is none", remedy)
 
