@@ -52,11 +52,19 @@ def _task(
     }
 
 
-def _cpu_seconds() -> float:
+def _usage(started: float) -> dict[str, Any]:
+    """What the unit took of the machine since `started` (seconds since the epoch), and which."""
     own, children = (
         resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return {
+        "started": round(started, 3),
+        "wall_seconds": round(time.time() - started, 3),
+        "cpu_seconds": round(cpu, 3),
+        "peak_rss_bytes": children.ru_maxrss * 1024,
+        "host": platform.node(),
+    }
 
 
 def check_read(sample: str, unit: Mapping[str, Any], read_events: int) -> None:
@@ -112,15 +120,9 @@ def run(
     chosen = find_unit(plan, sample, unit)
     part = f"{events_file}.part"
     Path(part).parent.mkdir(parents=True, exist_ok=True)
-    reading = Reading(
-        chosen["files"],
-        read(replicas_file),
-        sample=sample,
-        unit=unit,
-        access=plan["samples"][sample]["access"],
-        verify=verify,
-        scratch=scratch,
-    )
+    access = plan["samples"][sample]["access"]
+    how = {"access": access, "verify": verify, "scratch": scratch}
+    reading = Reading(chosen["files"], read(replicas_file), sample=sample, unit=unit, **how)
 
     def skim(paths: list[str]) -> dict[str, Any]:
         task = _task(plan, sample, chosen, paths, part)
@@ -137,11 +139,7 @@ def run(
         "range": chosen["range"],
         **result,
         "output": sources.stamp(part),
-        "started": round(started, 3),
-        "wall_seconds": round(time.time() - started, 3),
-        "cpu_seconds": round(_cpu_seconds(), 3),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
-        "host": platform.node(),
+        **_usage(started),
         "software": software(program, fingerprint),
     }
     os.replace(part, events_file)
