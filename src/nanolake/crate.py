@@ -105,8 +105,10 @@ def fill(entity: Entity, **properties: Any) -> Entity:
 
 def licence(crate: ROCrate, identifier: str) -> Entity:
     """A licence by its SPDX identifier."""
-    address = f"https://spdx.org/licenses/{identifier}"
     name = LICENCES.get(identifier, identifier)
+    if identifier.startswith("LicenseRef-"):  # SPDX's form of a licence that is not in its list
+        return add(crate, f"#{identifier}", "CreativeWork", name=name, identifier=identifier)
+    address = f"https://spdx.org/licenses/{identifier}"
     return add(crate, address, "CreativeWork", name=name, identifier=identifier, url=address)
 
 

@@ -287,6 +287,7 @@ def of_run(
     locks: Mapping[str, str],
     receipts: Mapping[str, str],
     outputs: Sequence[str],
+    licence: str,
 ) -> None:
     """Write the crate of a run of this repository's workflow; see `run`.
 
@@ -308,6 +309,7 @@ def of_run(
         git=git_state(workflow.parent),
         locks=locks,
         receipts=receipts,
+        data_licence=licence,
         includes=sorted((workflow.parent / "workflow" / "rules").glob("*.smk")),
     )
 

@@ -48,6 +48,7 @@ rule provenance:
     params:
         snakefile=workflow.main_snakefile,
         analyses=list(SAMPLES),
+        licence=config["licence"],
     script:
         "../scripts/provenance.py"
 

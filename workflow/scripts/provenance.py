@@ -13,4 +13,5 @@ with logged(snakemake.log[0]):
         locks=dict(zip(snakemake.params.analyses, snakemake.input.locks, strict=True)),
         receipts=dict(zip(snakemake.params.analyses, snakemake.input.receipts, strict=False)),
         outputs=snakemake.input.outputs,
+        licence=snakemake.params.licence,
     )
