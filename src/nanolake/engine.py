@@ -117,13 +117,20 @@ def _compiled(analysis: str, selection: str) -> Path:
     program = folder / f"{analysis}-{selection}-{key}"
     if program.exists():
         return program
+    with _lock(program.with_suffix(".lock")):
+        if not program.exists():
+            _compile(program, codegen.source(analyses.load(analysis), selection), cxx, machine)
+    return program
+
+
+def _compile(program: Path, text: str, cxx: str, machine: str) -> None:
+    """Compile the graph of an analysis and link it with what all analyses share."""
+    where = root.installation()
     compile_ = [cxx, *FLAGS, *where.flags, f"-I{root.CPP}", f"-I{where.include}"]
-    graph = folder / f"{program.name}.cpp"
-    _publish(
-        graph, lambda path: path.write_text(codegen.source(analyses.load(analysis), selection))
-    )
+    graph = program.with_suffix(".cpp")
+    _publish(graph, lambda path: path.write_text(text))
     graph_object = program.with_suffix(".o")
-    _publish(graph_object, lambda path: _run([*compile_, "-c", "-o", str(path), str(graph)]))
+    _run([*compile_, "-c", "-o", str(graph_object), str(graph)])
     common = [_common_object(compile_, name, machine) for name in COMMON]
     link = [cxx, *where.flags, f"-L{where.lib}", f"-Wl,-rpath,{where.lib}", "-rdynamic"]
     objects = [str(path) for path in (graph_object, *common)]
@@ -132,7 +139,6 @@ def _compiled(analysis: str, selection: str) -> Path:
         lambda path: _run([*link, "-o", str(path), *objects, *(f"-l{lib}" for lib in LIBRARIES)]),
     )
     graph_object.unlink()
-    return program
 
 
 def _common_object(compile_: Sequence[str], name: str, machine: str) -> Path:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -265,6 +266,22 @@ def test_an_engine_is_built_once(program, monkeypatch):
     first = program("dimuon")
     monkeypatch.setattr(engine, "_run", lambda command: pytest.fail("compiled again"))
     assert str(engine.obtain("dimuon", "df102")) == first
+
+
+def test_processes_that_need_the_same_engine_build_it_once(monkeypatch, tmp_path):
+    compiler, calls = tmp_path / "c++", tmp_path / "calls"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {engine.compiler()} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("NANOLAKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(compiler))
+    code = "from nanolake import engine; print(engine.obtain('dimuon', 'df102', mode='compiled'))"
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    programs = {process.communicate(timeout=300)[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(programs) == 1
+    compiled = [line for line in calls.read_text().splitlines() if " -c " in line]
+    assert len(compiled) == 1 + len(engine.COMMON)
 
 
 def test_without_a_compiler_the_engine_is_jit_or_an_error(monkeypatch, tmp_path):
