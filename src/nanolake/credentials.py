@@ -130,20 +130,30 @@ def _token() -> tuple[str, str] | None:
 def bearer() -> str | None:
     """The token, for the header `Authorization: Bearer` of a request over TLS.
 
+    None if there is none, or if this process shows none (see `environment`).
+
     Raises:
         CredentialError: Its file cannot be read, or others may read it.
     """
-    found = _token()
+    found = _token() if _shown("token") else None
     return found[0] if found else None
 
 
 def client_certificate() -> str | None:
     """Path of the proxy: certificate, key and chain in one file.
 
+    None if there is none, or if this process shows none (see `environment`).
+
     Raises:
         CredentialError: It cannot be read, or others may read it.
     """
-    return _proxy_file() if _read(_proxy_file(), "proxy") else None
+    return _proxy_file() if _shown("x509") and _read(_proxy_file(), "proxy") else None
+
+
+def _shown(kind: str) -> bool:
+    """Whether XRootD's clients show credentials of a kind in this process; so do others then."""
+    protocols = os.environ.get("XrdSecPROTOCOL")
+    return not protocols or _PROTOCOLS[kind] in protocols.split(",")
 
 
 def authorities() -> str | None:
@@ -162,13 +172,14 @@ def environment(need: Mapping[str, Any] | None) -> dict[str, str]:
         return {}
     trusted = authorities()
     known = {"X509_CERT_DIR": trusted} if trusted and os.path.isdir(trusted) else {}
-    # Of two credentials XRootD shows the one that the server names first.
+    # Without it XRootD shows, of two credentials, the one that the server names first.
     wanted = _PROTOCOLS.get(need["kind"])
     return known | ({"XrdSecPROTOCOL": wanted} if wanted else {})
 
 
-# Shows nothing, whatever lies on this machine: both protocols that carry a secret are left out.
-NOBODY = {"XrdSecPROTOCOL": "unix,host", "BEARER_TOKEN": "", "BEARER_TOKEN_FILE": ""}
+# The environment of a process that shows nothing, whatever lies on this machine: neither of these
+# protocols carries a secret.
+NOBODY = {"XrdSecPROTOCOL": "unix,host"}
 
 
 # --- what they say ----------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("X509_CERT_DIR", str(tmp_path / "certificates"))
+    monkeypatch.delenv("XrdSecPROTOCOL", raising=False)
     # The folder of last resort, /tmp, belongs to everybody.
     monkeypatch.setattr(credentials, "TEMPORARY", str(tmp_path))
 
@@ -459,6 +460,20 @@ def test_a_process_shows_the_kind_that_is_asked_for(tmp_path: Path) -> None:
     assert credentials.environment(TOKEN) == {"XrdSecPROTOCOL": "ztn", **folder}
     assert credentials.environment(PROXY) == {"XrdSecPROTOCOL": "gsi", **folder}
     assert credentials.environment(TOKEN | {"kind": "any"}) == folder
+
+
+def test_no_other_credential_is_shown(
+    monkeypatch: pytest.MonkeyPatch, token: Callable[..., Path], proxy: Callable[..., Path]
+) -> None:
+    text, path = token().read_text().strip(), str(proxy())
+    shown = {None: (text, path), "ztn": (text, None), "gsi": (None, path), "unix": (None, None)}
+    for protocol, expected in shown.items():
+        if protocol:
+            monkeypatch.setenv("XrdSecPROTOCOL", protocol)
+        assert (credentials.bearer(), credentials.client_certificate()) == expected
+        # What there is can be looked at all the same.
+        assert found().kind == "token"
+        assert found("x509").kind == "x509"
 
 
 # --- nothing is told --------------------------------------------------------------------------
