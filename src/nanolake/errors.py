@@ -34,6 +34,16 @@ class LakeError(NanolakeError):
         self.what, self.problem, self.remedy = what, problem, remedy
 
 
+class CredentialError(LakeError):
+    """A credential is missing, cannot be used, or storage refuses it.
+
+    Args:
+        what: The kind of credential and the file or variable that holds it; never its content.
+        problem: What is wrong.
+        remedy: What the user can do about it.
+    """
+
+
 class BooksError(NanolakeError):
     """The events of the catalogue, those read and those booked are not the same number."""
 
