@@ -261,6 +261,19 @@ def dataset_did(config: Mapping[str, Any], sample: str) -> str:
     return str(pattern).replace("{sample}", sample)
 
 
+def cache(config: Mapping[str, Any], sample: str) -> str | None:
+    """The cache that a sample is read through; that of an embargoed one asks for tokens."""
+    lake = config["lake"]
+    if dataset(config, sample).get("embargoed"):
+        return (lake["embargo"] or {}).get("cache")
+    return lake["read"]["cache"]
+
+
+def caches(config: Mapping[str, Any], analysis: str) -> dict[str, str | None]:
+    """The cache of every sample of an analysis."""
+    return {name: cache(config, name) for name in samples(config, analysis)}
+
+
 def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
     """How an analysis finds its inputs in a Rucio; empty where there is none.
 
@@ -282,12 +295,13 @@ def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
 
 
 def publishing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Where results are published: results (folder), campaign, client, target."""
+    """Where results are published: results (folder), campaign, client, target, schemes."""
     return {
         "results": config["results"],
         "campaign": config["campaign"],
         "client": client_settings(config["lake"]),
         "target": config["lake"]["publish"],
+        "schemes": config["lake"]["read"]["schemes"],
     }
 
 

@@ -66,11 +66,12 @@ http.header2cgi Authorization authz
 http.listingdeny no
 """)
 
+# For https. Not `xrootd.tls capable` where nothing is asked for: a client of root:// without our CA
+# then stays on plain TCP and hangs at its first read on a second stream.
 _TLS = Template("""\
 xrd.tls $authority/host.pem $authority/host.key
 xrd.tlsca certdir $authority/certificates
 xrd.tlsca certfile $authority/ca.pem
-xrootd.tls capable login
 """)
 
 _ORIGIN = Template("""\
@@ -82,6 +83,7 @@ http.exthandler xrdtpc libXrdHttpTPC.so
 
 # Tokens first; who has none may prove to be somebody by a certificate, whose rights authdb names.
 _CREDENTIALS = Template("""\
+xrootd.tls capable login
 xrootd.seclib libXrdSec.so
 sec.protocol gsi -certdir:$authority/certificates -cert:$authority/host.pem \
 -key:$authority/host.key -crl:1 -gridmap:$folder/etc/grid-mapfile -gmapopt:11 -vomsat:1 \
@@ -98,6 +100,7 @@ http.gridmap $folder/etc/grid-mapfile
 """)
 
 _TOKENS = Template("""\
+xrootd.tls capable login
 xrootd.seclib libXrdSec.so
 sec.protocol ztn
 sec.protbind * ztn
@@ -169,7 +172,7 @@ def write(folder: Path, ports: dict[str, int]) -> None:
 
 def _server(folder: Path, name: str, server: Server, ports: dict[str, int]) -> str:
     parts = [_COMMON]
-    if server.secure or server.tls or server.scheme == "https":
+    if server.secure or server.tls:
         parts.append(_TLS)
     if server.secure:
         parts.append(_TOKENS if server.tokens else _CREDENTIALS)

@@ -41,6 +41,7 @@ rule catalogue:
         streams=streams,
         lake=config["lake"]["name"],
         rucio=lambda wildcards: settings.reading(config, wildcards.analysis),
+        caches=lambda wildcards: settings.caches(config, wildcards.analysis),
     script:
         "../scripts/catalogue.py"
 

@@ -187,7 +187,12 @@ def begin_lake():
     """Start the lake if it is embedded, and compare it with the input locks of earlier runs."""
     atexit.register(staging.clean, config["scratch"])
     if settings.has_rucio(config):
-        locks = [join(config["results"], name, "inputs.lock.json") for name in SAMPLES]
+        locks = {
+            join(config["results"], name, "inputs.lock.json"): settings.caches(
+                config, name
+            )
+            for name in SAMPLES
+        }
         try:
             session.begin(
                 config["lake"],

@@ -17,6 +17,7 @@ if config["lake"]["ingest"]:
             streams=streams,
             client=settings.client_settings(config["lake"]),
             target=config["lake"]["ingest"],
+            schemes=config["lake"]["read"]["schemes"],
         script:
             "../scripts/ingest.py"
 

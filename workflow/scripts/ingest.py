@@ -13,4 +13,5 @@ with logged(snakemake.log[0]):
         streams=snakemake.params.streams,
         client=snakemake.params.client,
         target=snakemake.params.target,
+        schemes=snakemake.params.schemes,
     )

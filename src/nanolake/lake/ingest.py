@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nanolake import catalogue
@@ -20,6 +20,7 @@ def run(
     streams: Mapping[str, str],
     client: Mapping[str, Any],
     target: Mapping[str, Any],
+    schemes: Sequence[str] = (),
 ) -> None:
     """Upload the inputs of an analysis, one dataset a sample.
 
@@ -34,6 +35,7 @@ def run(
         streams: See `catalogue.build`.
         client: `rucio_config` and `account`.
         target: scope, dataset (a name with {sample} and {key}), rse and lifetime (days).
+        schemes: Of the protocols to upload with, where the RSE has one of them.
 
     Raises:
         InputError: An input is damaged or not what is declared.
@@ -63,5 +65,6 @@ def run(
             lifetime=target["lifetime"],
             metadata={what: sample[what]},
             comment="nanolake: input",
+            schemes=schemes,
         )
     catalogue.write(receipt_file, {"analysis": analysis, "datasets": receipts})
