@@ -261,10 +261,21 @@ def dataset_did(config: Mapping[str, Any], sample: str) -> str:
     return str(pattern).replace("{sample}", sample)
 
 
+def embargoed(config: Mapping[str, Any], sample: str) -> bool:
+    """Whether a sample is not public."""
+    return bool(dataset(config, sample).get("embargoed"))
+
+
+def closed(config: Mapping[str, Any]) -> bool:
+    """Whether something is to be read that storage does not give to anybody."""
+    names = chain.from_iterable(samples(config, analysis) for analysis in config["analyses"])
+    return bool(config["lake"]["credential"]) or any(embargoed(config, name) for name in names)
+
+
 def cache(config: Mapping[str, Any], sample: str) -> str | None:
     """The cache that a sample is read through; that of an embargoed one asks for tokens."""
     lake = config["lake"]
-    if dataset(config, sample).get("embargoed"):
+    if embargoed(config, sample):
         return (lake["embargo"] or {}).get("cache")
     return lake["read"]["cache"]
 

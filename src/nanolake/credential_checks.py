@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from nanolake import credentials
-from nanolake.credentials import Credential
+from nanolake.credential_claims import Credential, examine, left
 from nanolake.errors import CredentialError
 
 # Tokens for whatever storage there is: WLCG's and SciTokens' words for it.
@@ -46,7 +46,7 @@ def check(
         CredentialError: It is missing or malformed, others may read it, or it is not what is
             needed.
     """
-    found = credentials.examine(need["kind"])
+    found = examine(need["kind"])
     if not found:
         problem = f"there is none; looked for in {', '.join(credentials.places(need['kind']))}"
         raise CredentialError(_name(need["kind"]), problem, _how(need))
@@ -66,7 +66,7 @@ def _problems(
     if found.not_before > now:
         yield f"it is not valid yet, but in {_ago(found.not_before - now)}; or the clock is wrong"
     if found.expires < now + 60 * minutes:
-        yield f"it is {credentials.left(found)} only, a run needs {minutes:g} min to begin with"
+        yield f"it is {left(found)} only, a run needs {minutes:g} min to begin with"
     if found.kind == "token":
         yield from _token_problems(found, need, wanted)
     elif need["vo"] and need["vo"] not in {name.split("/")[1] for name in found.attributes}:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from nanolake import credentials
 from nanolake.catalogue import read, write
 from nanolake.credential_checks import check
-from nanolake.credentials import Credential
+from nanolake.credential_claims import Credential, examine
 from nanolake.errors import CredentialError, EmbargoError, InputError
 
 _OWN_AUTHORITIES = ("root", "roots", "xroot", "xroots")
@@ -140,8 +140,46 @@ def judge(datasets: Sequence[Dataset], attempts: Sequence[Attempt]) -> None:
             raise _closed(dataset, shown)
 
 
+def run(
+    catalogue_file: str,
+    replicas_file: str,
+    output_file: str,
+    *,
+    lake: Mapping[str, Any],
+    embargoed: Collection[str],
+) -> None:
+    """See that every dataset of an analysis can be read, and by whom.
+
+    Args:
+        catalogue_file: The catalogue of the analysis.
+        replicas_file: Where its files are.
+        output_file: Output: what was open to which kind of credential; the same in every run.
+        lake: Contents of the lake's file.
+        embargoed: The samples that are.
+
+    Raises:
+        CredentialError: See `check_lake` and `judge`.
+        EmbargoError: See `judge`.
+        InputError: See `judge`.
+    """
+    datasets = datasets_of(catalogue_file, replicas_file, embargoed=embargoed)
+    require(datasets, lake)
+    kind = (lake["credential"] or {}).get("kind")
+    opened = {one.name: {"embargoed": one.embargoed} for one in datasets}
+    write(output_file, {"credential": kind, "datasets": opened})
+
+
+def require(datasets: Sequence[Dataset], lake: Mapping[str, Any]) -> None:
+    """Check what a lake asks for, and open all datasets; see `run`."""
+    print(check_lake(lake, datasets) or "the lake asks for no credential", flush=True)
+    attempts = probe(datasets, lake["credential"])
+    for one in attempts:
+        print(f"{one.dataset}: {one.state} to {one.credential}: {one.replica} {one.said}".rstrip())
+    judge(datasets, attempts)
+
+
 def _refused(attempt: Attempt) -> CredentialError:
-    found = credentials.examine(attempt.credential)
+    found = examine(attempt.credential)
     path = urlsplit(attempt.replica).path
     return CredentialError(
         attempt.dataset,
@@ -160,10 +198,10 @@ def _closed(dataset: Dataset, shown: Sequence[Attempt]) -> InputError:
 
 def _attempts(
     datasets: Sequence[Dataset], kind: str, environment: Mapping[str, str]
-) -> Iterator[Attempt]:
+) -> list[Attempt]:
     """Have all of them tried by one process, which is ended when it does not end by itself."""
     if not datasets:
-        return
+        return []
     command = [sys.executable, "-m", "nanolake.opening", *(["all"] if kind == "none" else [])]
     # Eight at a time, each with all of its replicas one after the other.
     limit = _SECONDS * sum(sorted((len(one.urls) for one in datasets), reverse=True)[::8])
@@ -172,16 +210,12 @@ def _attempts(
             command, input=json.dumps([one.urls for one in datasets]).encode(),
             env={**os.environ, **environment}, capture_output=True, timeout=limit,
         )  # fmt: skip
-        told = done.stdout
+        told, end = done.stdout, done.stderr.decode().strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired as error:
-        told = error.stdout or b""
-    rows = [json.loads(line) for line in told.splitlines() if line.endswith(b"}")]
-    for number, dataset in enumerate(datasets):
-        mine = [row for row in rows if row.pop("dataset", None) == number]
-        for row in mine:
-            yield Attempt(dataset.name, credential=kind, **row)
-        tried = {row["replica"] for row in mine}
-        silent = [url for url in dataset.urls if url not in tried]
-        if silent and not any(row["state"] in ("open", "refused") for row in mine):
-            said = f"no answer within {limit} s"
-            yield Attempt(dataset.name, silent[0], kind, "failed", limit, said)
+        told, end = error.stdout or b"", f"no answer within {limit} s"
+    attempts = []
+    for row in map(json.loads, told.splitlines()):
+        attempts.append(Attempt(datasets[row.pop("dataset")].name, credential=kind, **row))
+    tried = {attempt.dataset for attempt in attempts}
+    silent = [one for one in datasets if one.urls and one.name not in tried]
+    return attempts + [Attempt(one.name, one.urls[0], kind, "failed", limit, end) for one in silent]

@@ -23,6 +23,7 @@ from testbed.xrootd import install
 
 from nanolake import credentials, redact
 from nanolake.credential_checks import check, covers
+from nanolake.credential_claims import Credential, examine
 from nanolake.errors import CredentialError, InputError
 
 KEY = ECKey.generate_key("P-256")
@@ -104,15 +105,15 @@ def test_tokens_are_found_in_the_order_of_wlcg(
     assert found().subject == "last"
 
 
-def found(kind: str = "token") -> credentials.Credential:
-    credential = credentials.examine(kind)
+def found(kind: str = "token") -> Credential:
+    credential = examine(kind)
     assert credential
     return credential
 
 
 def test_a_token_says_what_it_is(token: Callable[..., Path]) -> None:
     path = token(aud=[AUDIENCE, "b"], scope="storage.read:/a openid", **{"wlcg.groups": ["/cms"]})
-    assert found() == credentials.Credential(
+    assert found() == Credential(
         kind="token",
         place=str(path),
         not_before=found().not_before,

@@ -19,7 +19,7 @@ from nanolake.protocols import StorageError
 _NOT_FOUND, _UNSUPPORTED = 3011, 3013
 _FULL = (3009, 3021)  # no space, over quota
 _REFUSED = (3010, 3030)  # not authorised, authentication failed
-_LOGIN_FAILED, _NO_PROTOCOL = 204, 205
+_LOGIN_FAILED, _NO_PROTOCOL, _TLS = 204, 205, 110
 
 
 @functools.cache
@@ -46,6 +46,8 @@ def _check(status: Any) -> None:
         kind = "full"
     elif status.errno in _REFUSED or status.code in (_LOGIN_FAILED, _NO_PROTOCOL):
         kind = "refused"
+    elif status.code == _TLS:
+        kind = "untrusted"
     raise StorageError(words, kind)
 
 
@@ -67,6 +69,16 @@ def _query_checksum() -> Any:
     from XRootD.client.flags import QueryCode
 
     return QueryCode.CHECKSUM
+
+
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    file = _library().File()
+    status, _ = file.open(url, timeout=15)
+    _check(status)
+    status, _ = file.read(0, 64, timeout=15)
+    _check(status)
+    file.close()
 
 
 def _copy(source: str, target: str) -> None:
