@@ -50,8 +50,8 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
     multiple=True,
     metavar="NAME",
     help="Also look at this lake (a file of config/lakes, or a path): the credential that it asks"
-    " for, what was found, how long it is good, what it allows, and whether its storage opens a file"
-    " of each dataset of config/config.yaml. May be given several times.",
+    " for, what was found, how long it is good, what it allows, and whether its storage opens a"
+    " file of each dataset of config/config.yaml. May be given several times.",
 )
 def doctor(lakes: tuple[str, ...]) -> None:
     """Say what this machine has, what is missing, and the command that mends it.
