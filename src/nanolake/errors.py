@@ -34,6 +34,10 @@ class LakeError(NanolakeError):
         self.what, self.problem, self.remedy = what, problem, remedy
 
 
+class EmbargoError(LakeError):
+    """Embargoed data, or what is made from them, could be seen by those who may not."""
+
+
 class BooksError(NanolakeError):
     """The events of the catalogue, those read and those booked are not the same number."""
 
