@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,13 +16,11 @@ from rich.table import Table
 from testbed.errors import TestbedError
 
 _CONSOLE = Console(highlight=False, soft_wrap=True)
-_SERVICES = click.Choice(["lake"])
+_SERVICE = click.argument("service", type=click.Choice(["lake", "xrootd"]))
 _FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("resources/lake"),
-    show_default=True,
-    help="Where the lake keeps everything.",
+    help="Where the service keeps everything.  [default: resources/SERVICE]",
 )
 
 
@@ -37,58 +37,131 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Real services on this machine: a Rucio data lake with two storage elements."""
+    """Real services on this machine: a Rucio data lake, a site of XRootD servers."""
 
 
 @main.command()
-@click.argument("service", type=_SERVICES)
+@_SERVICE
 @_FOLDER
 @click.option(
     "--database",
     type=click.Choice(["sqlite", "postgresql"]),
     help="Database of a new lake.  [default: sqlite]",
 )
-def up(service: str, folder: Path, database: str | None) -> None:
+def up(service: str, folder: Path | None, database: str | None) -> None:
     """Bring SERVICE up, or find it running."""
-    from testbed import lake
-
     start = time.monotonic()
+    folder = folder or Path("resources", service)
     with _CONSOLE.status(f"bringing {service} up"):
-        found = lake.up(folder, database=database)
+        found, place, script = _up(service, folder, database)
     how = f"up in {time.monotonic() - start:.1f} s" if found.started else "already running"
-    _CONSOLE.print(f"[green]lake[/green] {how}: {found.url}, pid {found.pid}, in {found.folder}")
+    _CONSOLE.print(f"[green]{service}[/green] {how}: {place}, pid {found.pid}, in {found.folder}")
     _CONSOLE.print("use it:   ", end="")
-    _CONSOLE.print(f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}", markup=False)
-    _CONSOLE.print(f"end it:   testbed down lake --folder {shlex.quote(str(folder))}", markup=False)
+    _CONSOLE.print(script, markup=False)
+    end = f"testbed down {service} --folder {shlex.quote(str(folder))}"
+    _CONSOLE.print(f"end it:   {end}", markup=False)
+
+
+def _up(service: str, folder: Path, database: str | None) -> tuple[Any, str, str]:
+    """Bring a service up: itself, its address, and how a shell uses it."""
+    if service == "lake":
+        from testbed import lake
+
+        found = lake.up(folder, database=database)
+        return found, found.url, f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}"
+    from testbed import xrootd
+
+    site = xrootd.up(folder)
+    return site, site.url("fast"), f". {shlex.quote(str(site.folder / 'env/analyst.sh'))}"
 
 
 @main.command()
-@click.argument("service", type=_SERVICES)
+@_SERVICE
 @_FOLDER
 @click.option("--delete", is_flag=True, help="Delete its data, too.")
-def down(service: str, folder: Path, delete: bool) -> None:
+def down(service: str, folder: Path | None, delete: bool) -> None:
     """Stop SERVICE; its data stay."""
-    from testbed import lake
-
-    ran = lake.down(folder, delete=delete)
+    folder = folder or Path("resources", service)
+    ran = _module(service).down(folder, delete=delete)
     kept = "deleted" if delete else f"its data are in {folder}"
     _CONSOLE.print(f"{service} {'is down' if ran else 'was not running'}; {kept}")
 
 
 @main.command()
+@click.argument("service", type=click.Choice(["lake", "xrootd"]), default="lake")
 @_FOLDER
-def status(folder: Path) -> None:
-    """Show what runs; exit code 3 if nothing does."""
-    from testbed import lake
-
-    found = lake.find(folder)
+def status(service: str, folder: Path | None) -> None:
+    """Show what of SERVICE runs; exit code 3 if nothing does."""
+    folder = folder or Path("resources", service)
+    module = _module(service)
+    found = module.find(folder)
     if found is None:
-        _CONSOLE.print(f"no lake runs in {folder}")
+        _CONSOLE.print(f"no {service} runs in {folder}")
         sys.exit(3)
-    table = Table("program", "state", "pid", title=f"lake {found.url} in {found.folder}")
-    for name, state, pid in lake.programs(folder):
+    address = found.url if service == "lake" else found.url("fast")
+    table = Table("program", "state", "pid", title=f"{service} {address} in {found.folder}")
+    for name, state, pid in module.programs(folder):
         table.add_row(name, state, str(pid))
     _CONSOLE.print(table)
+
+
+_SITE = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path("resources/xrootd"),
+    show_default=True,
+    help="The site.",
+)
+_OUTPUT = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, made 0600."
+)
+
+
+@main.command()
+@_SITE
+@_OUTPUT
+@click.option("--scope", default="storage.read:/cms", show_default=True)
+@click.option("--audience", help="[default: that of the site's servers]")
+@click.option("--lifetime", default=3600.0, show_default=True, help="Seconds.")
+@click.option("--issuer", default="wlcg", show_default=True)
+def token(folder: Path, output: Path, audience: str | None, **claims: Any) -> None:
+    """Mint a token of the site; -o - prints it."""
+    from testbed.definition import write_private
+    from testbed.xrootd import credentials
+
+    if audience:
+        claims["audience"] = audience
+    made = credentials.token(folder.resolve(), _port(folder), **claims)
+    if output == Path("-"):
+        click.echo(made)
+    else:
+        write_private(output, made)
+
+
+@main.command()
+@click.argument("user", type=click.Choice(["analyst", "guest", "stranger"]))
+@_SITE
+@_OUTPUT
+@click.option("--vo", default="", help="VO whose attributes it has: escape or other.")
+@click.option("--hours", default=24.0, show_default=True)
+def proxy(user: str, folder: Path, output: Path, vo: str, hours: float) -> None:
+    """Make a proxy certificate of USER."""
+    from testbed.xrootd import proxies
+
+    proxies.create(folder.resolve() / "authority", user, output, vo=vo, hours=hours)
+
+
+def _port(folder: Path) -> int:
+    from testbed.xrootd import launch
+
+    known = launch.load(folder)
+    if known is None:
+        raise TestbedError(f"{folder} is not a site", "testbed up xrootd, or name its --folder")
+    return known.ports["issuer"]
+
+
+def _module(service: str) -> Any:
+    return import_module(f"testbed.{service}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shlex
 import socket
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from testbed.definition import Definition, private_folder, write_private
 
@@ -53,7 +54,7 @@ logfile = log/supervisord.log
 logfile_maxbytes = 1MB
 logfile_backups = 1
 childlogdir = log
-umask = 022
+umask = $umask
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
@@ -66,7 +67,7 @@ _PROGRAM = Template("""\
 [program:$name]
 command = $command
 priority = $priority
-autorestart = true
+autorestart = $restart
 startsecs = 4
 startretries = 2
 stopsignal = $signal
@@ -116,7 +117,7 @@ def free_port(preferred: int) -> int:
 
 
 def write_server(
-    folder: Path, definition: Definition, *, python: Path, sockets: Path, database: dict[str, str]
+    folder: Path, definition: Definition, *, python: Path, sockets: Path, database: dict[str, Any]
 ) -> None:
     """Write what the lake's own processes read.
 
@@ -141,26 +142,49 @@ def write_server(
     # Requests to SQLite follow each other: a second worker would only take memory.
     gunicorn = _GUNICORN.substitute(port=definition.port, workers=1 if sqlite else 2)
     write_private(etc / "gunicorn.conf.py", gunicorn)
-    supervisor = _SUPERVISOR.substitute(sockets=_percent(sockets), secret=definition.secret)
-    programs = [_program(**database)] if database else []
+    programs = [program(**database)] if database else []
     run = [str(python), "-m"]
     server = [*run, "gunicorn", "-c", "etc/gunicorn.conf.py", "testbed.rucio.wsgi:application"]
     programs += [
-        _program("server", shlex.join(server)),
-        _program("daemons", shlex.join([*run, "testbed.rucio.daemons"])),
+        program("server", shlex.join(server)),
+        program("daemons", shlex.join([*run, "testbed.rucio.daemons"])),
     ]
-    write_private(etc / "supervisord.conf", "\n".join([supervisor, *programs]))
+    write_supervisor(folder, definition.secret, sockets, programs)
 
 
-def _program(name: str, command: str, *, signal: str = "TERM", user: str = "") -> str:
+def write_supervisor(
+    folder: Path, secret: str, sockets: Path, programs: list[str], *, umask: str = "022"
+) -> None:
+    """Write etc/supervisord.conf: the supervisor, its password, and its programs."""
+    supervisor = _SUPERVISOR.substitute(sockets=_percent(sockets), secret=secret, umask=umask)
+    write_private(folder / "etc/supervisord.conf", "\n".join([supervisor, *programs]))
+
+
+def program(
+    name: str,
+    command: str,
+    *,
+    signal: str = "TERM",
+    user: str = "",
+    restart: bool = True,
+    folder: str = "",
+    environment: dict[str, str] | None = None,
+) -> str:
+    """Give the supervisor's lines for a program, which runs in a folder of its service."""
     database = name == "database"
+    more = [f"user = {user}"] if user else []
+    more += [f"directory = {folder}"] if folder else []
+    if environment:
+        pairs = [f'{key}="{_percent(value)}"' for key, value in environment.items()]
+        more.append("environment = " + ",".join(pairs))
     return _PROGRAM.substitute(
         name=name,
         command=_percent(command),
         priority=1 if database else 2,
         signal=signal,
         group=str(not database).lower(),
-        more=f"user = {user}" if user else "",
+        restart=str(restart).lower(),
+        more="\n".join(more),
     )
 
 

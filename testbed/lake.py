@@ -6,15 +6,11 @@ os.environ["RUCIO_CONFIG"] = str(lake.config("analyst"))
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import shutil
 import sqlite3
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +56,7 @@ def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lak
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with processes.alone(folder):
         known = definition.load(folder)
         if known and database not in (None, known.database):
             raise TestbedError(
@@ -89,11 +85,11 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     folder = Path(folder).resolve()
     if not folder.exists():
         return False
-    with _alone(folder):
+    with processes.alone(folder):
         known = definition.load(folder)
         if known is None:
             raise TestbedError(f"{folder} is not a lake", "name the folder with --folder")
-        ran = bool(processes.of_lake(folder, known))
+        ran = bool(processes.of_service(folder, known))
         processes.sweep(folder, known)
         if delete:
             shutil.rmtree(folder)
@@ -106,25 +102,6 @@ def programs(folder: Path) -> list[tuple[str, str, int]]:
     known = definition.load(folder)
     found = processes.states(folder, known) if known else {}
     return [(name, one["statename"], one["pid"]) for name, one in found.items()]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one launcher at a time work on a folder; the lock file is gone when it is done."""
-    path = folder / ".lock"
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Whoever had it has deleted it: then this is a lock on nothing.
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            break
-        os.close(descriptor)
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 def _running(folder: Path, known: Definition, *, patience: float) -> Lake | None:
@@ -183,7 +160,7 @@ def _start(folder: Path, known: Definition, seconds: float) -> Lake:
         _make_sqlite(folder / "db/rucio.db")
     configuration.write_server(folder, known, python=python, sockets=sockets, database=database)
     configuration.write_clients(folder, known)
-    _supervise(folder, python, environment)
+    processes.supervise(folder, python, environment)
     _wait(folder, known, seconds)
     lake = _running(folder, known, patience=seconds)
     assert lake is not None
@@ -222,27 +199,6 @@ def _environment(folder: Path, known: Definition) -> dict[str, str]:
         "RUCIO_CONFIG": str(folder / "etc/rucio.cfg"),
         processes.MARK: processes.mark(folder, known),
     }
-
-
-def _supervise(folder: Path, python: Path, environment: dict[str, str]) -> None:
-    command = [str(python), "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"]
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if ended.returncode != 0:
-        raise TestbedError(f"supervisord: {ended.stderr.strip()}", f"read {folder}/log")
-    note = folder / "run/supervisord.pid"
-    deadline = time.monotonic() + 10
-    while not (note.exists() and note.read_text().strip()):
-        if time.monotonic() > deadline:
-            raise TestbedError("supervisord does not start", f"read {folder}/log/supervisord.log")
-        time.sleep(0.02)
-    processes.remember(folder, int(note.read_text()))
 
 
 def _wait(folder: Path, known: Definition, seconds: float) -> None:

@@ -1,31 +1,97 @@
-"""The processes of a lake: its supervisor, and what is left of one that died."""
+"""The processes of a service in a folder: its supervisor, and what is left of one that died."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import xmlrpc.client
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
-from testbed.definition import Definition, private_folder, write_private
+from testbed.definition import private_folder, write_private
+from testbed.errors import TestbedError
 
-MARK = "TESTBED_LAKE"  # in the environment of every process of a lake: its name:its folder
+MARK = "TESTBED_SERVICE"  # in the environment of every process of a service: its name:its folder
 _LONGEST_SOCKET = 100  # bytes; the system's limit is 107
 
 
-def socket_folder(folder: Path, definition: Definition) -> Path:
-    """Give the folder of the lake's sockets; one in /tmp if the lake's own path is too long."""
+class Service(Protocol):
+    """What is known of a service: a name that no other has, and its supervisor's password."""
+
+    @property
+    def name(self) -> str:
+        """Name, also in the environment of its processes."""
+
+    @property
+    def secret(self) -> str:
+        """Password of its supervisor."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one launcher at a time work on a folder; the lock file is gone when it is done."""
+    path = folder / ".lock"
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Whoever had it has deleted it: then this is a lock on nothing.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            break
+        os.close(descriptor)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def supervise(folder: Path, python: Path, environment: dict[str, str]) -> int:
+    """Start the supervisor of etc/supervisord.conf, remember it and give its pid."""
+    ended = subprocess.run(
+        [str(python), "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if ended.returncode != 0:
+        raise TestbedError(f"supervisord: {ended.stderr.strip()}", f"read {folder}/log")
+    note = folder / "run/supervisord.pid"
+    deadline = time.monotonic() + 10
+    while not (note.exists() and note.read_text().strip()):
+        if time.monotonic() > deadline:
+            raise TestbedError("supervisord does not start", f"read {folder}/log/supervisord.log")
+        time.sleep(0.02)
+    remember(folder, pid := int(note.read_text()))
+    return pid
+
+
+def rpc(folder: Path, definition: Service) -> xmlrpc.client.ServerProxy:
+    """Connect to the supervisor of a service."""
+    path = socket_folder(folder, definition) / "supervisor.sock"
+    return xmlrpc.client.ServerProxy(
+        f"http://lake:{definition.secret}@localhost/RPC2", transport=_Transport(path)
+    )
+
+
+def socket_folder(folder: Path, definition: Service) -> Path:
+    """Give the folder of the service's sockets; one in /tmp if its own path is too long."""
     own = folder / "run"
     # supervisord binds a name with its pid at the end before it renames the socket.
     if len(os.fsencode(own / "supervisor.sock.1234567")) <= _LONGEST_SOCKET:
@@ -34,7 +100,7 @@ def socket_folder(folder: Path, definition: Definition) -> Path:
     return Path(tempfile.gettempdir()) / f"lake-{definition.name}-{place}"
 
 
-def make_socket_folder(folder: Path, definition: Definition) -> Path:
+def make_socket_folder(folder: Path, definition: Service) -> Path:
     """Make the folder of the sockets, refusing one that somebody else has put there."""
     sockets = private_folder(folder / "run", 0o711)
     if (elsewhere := socket_folder(folder, definition)) != sockets:
@@ -66,14 +132,10 @@ class _Transport(xmlrpc.client.Transport):
         return _Connection(self._path)
 
 
-def states(folder: Path, definition: Definition) -> dict[str, dict[str, Any]]:
+def states(folder: Path, definition: Service) -> dict[str, dict[str, Any]]:
     """Ask the supervisor for its programs: name to state, pid and more; empty if it is silent."""
-    path = socket_folder(folder, definition) / "supervisor.sock"
     try:
-        server = xmlrpc.client.ServerProxy(
-            f"http://lake:{definition.secret}@localhost/RPC2", transport=_Transport(path)
-        )
-        found: Any = server.supervisor.getAllProcessInfo()
+        found: Any = rpc(folder, definition).supervisor.getAllProcessInfo()
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return {}
     return {one["name"]: one for one in found}
@@ -86,12 +148,12 @@ def remember(folder: Path, pid: int) -> None:
     write_private(folder / "run/supervisor.json", json.dumps(identity))
 
 
-def supervisor(folder: Path, definition: Definition) -> psutil.Process | None:
-    """Find the lake's supervisor by its note: None if it is dead or its pid is another's now."""
+def supervisor(folder: Path, definition: Service) -> psutil.Process | None:
+    """Find the service's supervisor by its note: None if it is dead or its pid is another's now."""
     try:
         note = _note(folder)
         process = psutil.Process(note["pid"])
-        # A lake that was moved while it ran has every path wrong: it must start again.
+        # A service that was moved while it ran has every path wrong: it must start again.
         same = abs(process.create_time() - note["created"]) < 2 and note["folder"] == str(folder)
         if same and process.status() != psutil.STATUS_ZOMBIE:
             return process if _belongs(process, folder, definition) else None
@@ -105,23 +167,23 @@ def _note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def mark(folder: Path, definition: Definition) -> str:
-    """Give the value of MARK for a lake."""
+def mark(folder: Path, definition: Service) -> str:
+    """Give the value of MARK for a service."""
     return f"{definition.name}:{folder}"
 
 
-def _belongs(process: psutil.Process, folder: Path, definition: Definition) -> bool:
-    """Say whether a process is this lake's, and not one's that this folder is a copy of."""
+def _belongs(process: psutil.Process, folder: Path, definition: Service) -> bool:
+    """Say whether a process is this service's, and not one's that this folder is a copy of."""
     try:
         name, _, home = process.environ().get(MARK, "").partition(":")
     except (psutil.Error, OSError):
         return False  # another user's, or gone
-    moved = home != str(folder) and not Path(home, "etc/lake.json").exists()
+    moved = home != str(folder) and not Path(home, "etc/supervisord.conf").exists()
     return bool(name == definition.name and (moved or home == str(folder)))
 
 
-def of_lake(folder: Path, definition: Definition) -> list[psutil.Process]:
-    """Find every living process of a lake, whoever started it and whether supervised or not."""
+def of_service(folder: Path, definition: Service) -> list[psutil.Process]:
+    """Find every living process of a service, whoever started it and whether supervised or not."""
     found = [process for process in psutil.process_iter() if _belongs(process, folder, definition)]
     # PostgreSQL overwrites its environment with its title, but says who it is.
     note = folder / "db/data/postmaster.pid"
@@ -142,10 +204,10 @@ def end(processes: list[psutil.Process], seconds: float) -> None:
     """Ask processes to end, and kill those that have not after some seconds."""
     for process in processes:
         # PostgreSQL takes SIGTERM for "when all clients have left".
-        _send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
+        send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     for process in alive:
-        _send(process, signal.SIGKILL)
+        send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
 
 
@@ -156,29 +218,30 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def _send(process: psutil.Process, number: signal.Signals) -> None:
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    """Send a signal to a process that may have gone."""
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
 
 
-def sweep(folder: Path, definition: Definition, *, patience: float = 15) -> None:
-    """Leave no process and no socket of a lake.
+def sweep(folder: Path, definition: Service, *, patience: float = 15) -> None:
+    """Leave no process and no socket of a service.
 
     The supervisor is told first, so that it starts nothing again; it would stop its programs one
     by one, a second each, so they are told as well: the database when nobody uses it any more.
     """
-    family = of_lake(folder, definition)
+    family = of_service(folder, definition)
     if process := supervisor(folder, definition):
-        _send(process, signal.SIGTERM)
+        send(process, signal.SIGTERM)
         family = [one for one in family if one != process]
     end([one for one in family if _name(one) != "postgres"], patience)
     if process:
         end([one for one in family if one.is_running()], patience)
         end([process], patience)
     deadline = time.monotonic() + patience
-    while (left := of_lake(folder, definition)) and time.monotonic() < deadline:
+    while (left := of_service(folder, definition)) and time.monotonic() < deadline:
         end(left, 5)
     places = {folder}
     with contextlib.suppress(OSError, ValueError, KeyError):

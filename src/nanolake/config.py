@@ -295,6 +295,24 @@ def licence(config: Mapping[str, Any]) -> str:
     return "LicenseRef-embargoed" if is_private(config) and chosen == "CC0-1.0" else chosen
 
 
+def closed(config: Mapping[str, Any]) -> bool:
+    """Whether something is to be read that storage does not give to anybody."""
+    return bool(config["lake"]["credential"]) or is_private(config)
+
+
+def cache(config: Mapping[str, Any], sample: str) -> str | None:
+    """The cache that a sample is read through; that of an embargoed one asks for tokens."""
+    lake = config["lake"]
+    if embargoed(config, sample):
+        return (lake["embargo"] or {}).get("cache")
+    return lake["read"]["cache"]
+
+
+def caches(config: Mapping[str, Any], analysis: str) -> dict[str, str | None]:
+    """The cache of every sample of an analysis."""
+    return {name: cache(config, name) for name in samples(config, analysis)}
+
+
 def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
     """How an analysis finds its inputs in a Rucio; empty where there is none.
 
@@ -317,12 +335,13 @@ def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
 
 
 def publishing(config: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """How a part of the results is published: results (folder), campaign, client, target."""
+    """How a part is published: results (folder), campaign, client, target, schemes."""
     return {
         "results": config["results"],
         "campaign": config["campaign"],
         "client": client_settings(config["lake"]),
         "target": publish_target(config, part),
+        "schemes": config["lake"]["read"]["schemes"],
     }
 
 

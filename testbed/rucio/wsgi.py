@@ -33,7 +33,7 @@ def named(application: Application, lake: str) -> Application:
 
 
 validation.install()
-application: Application = named(rucio_application, os.environ["TESTBED_LAKE"].partition(":")[0])
+application: Application = named(rucio_application, os.environ["TESTBED_SERVICE"].partition(":")[0])
 if get_engine().dialect.name == "sqlite":
     tune_sqlite(get_engine())
     application = around_requests(application, DatabaseLock(Path("run/database.lock")))

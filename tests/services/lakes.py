@@ -272,6 +272,7 @@ class Books:
             "client": self.client,
             "rse": FAST,
             "schemes": ["file"],
+            "caches": {},
         }
         paths = [str(self.folder / name) for name in names]
         catalogue.run(program(), *paths, **defaults | options)
@@ -368,7 +369,7 @@ def kill(lake: Lake) -> None:
     """Kill everything of a lake at once, its supervisor first."""
     known = definition.load(lake.folder)
     assert known is not None
-    family = processes.of_lake(lake.folder, known)
+    family = processes.of_service(lake.folder, known)
     for process in sorted(family, key=lambda process: process.pid != lake.pid):
         process.kill()
     psutil.wait_procs(family, timeout=10)

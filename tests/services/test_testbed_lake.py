@@ -39,7 +39,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
 def of_lake(folder: Path) -> list[psutil.Process]:
     known = definition.load(folder)
     assert known is not None
-    return processes.of_lake(folder, known)
+    return processes.of_service(folder, known)
 
 
 def files(lake: Lake, rse: str) -> list[Path]:

@@ -29,6 +29,7 @@ if any(
                 for sample in SAMPLES[wildcards.analysis]
                 if settings.embargoed(config, sample)
             ],
+            schemes=config["lake"]["read"]["schemes"],
         script:
             "../scripts/ingest.py"
 

@@ -14,4 +14,5 @@ with logged(snakemake.log[0]):
         client=snakemake.params.client,
         targets=snakemake.params.targets,
         embargoed=snakemake.params.embargoed,
+        schemes=snakemake.params.schemes,
     )

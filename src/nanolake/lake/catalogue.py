@@ -30,6 +30,7 @@ def run(
     client: Mapping[str, Any],
     rse: str | None,
     schemes: Sequence[str],
+    caches: Mapping[str, str | None],
     relock: bool = False,
     embargoed: Sequence[str] = (),
 ) -> None:
@@ -39,7 +40,7 @@ def run(
         program: The engine of the analysis; looks into files whose events nobody has recorded.
         catalogue_file: Output: the catalogue.
         lock_file: Output and input: the input lock; one that is there is compared first.
-        replicas_file: Output: {DID: [{rse, pfn}]}, best first.
+        replicas_file: Output: {DID: [{rse, pfn, cache?}]}, best first.
         analysis: Its name.
         entries: Sample to its entry in datasets.yaml with `channels` and `full_events`.
         streams: Channel to the stream of data that feeds it.
@@ -49,6 +50,7 @@ def run(
         client: `rucio_config` and `account`.
         rse: RSE expression of the replicas to read.
         schemes: Schemes of their URLs, best first.
+        caches: Sample to the cache that it is read through, if there is one.
         relock: Accept content that differs from the lock.
         embargoed: Samples that the configuration says are.
 
@@ -66,7 +68,7 @@ def run(
     old = catalogue.read(lock_file) if Path(lock_file).exists() else None
     if old:
         _compare(old, datasets, found, relock)
-    replicas = content.replicas_of(rucio, datasets.values(), rse=rse, schemes=schemes)
+    replicas = content.replicas_of_samples(rucio, datasets, rse=rse, schemes=schemes, caches=caches)
     _complete(replicas, found, rse)
     known = content.metadata_of(rucio, list(datasets.values()))
     _compare_embargo(datasets, known, embargoed)

@@ -21,6 +21,7 @@ def run(
     client: Mapping[str, Any],
     targets: Mapping[str, Mapping[str, Any]],
     embargoed: Sequence[str] = (),
+    schemes: Sequence[str] = (),
 ) -> None:
     """Upload the inputs of an analysis, one dataset a sample.
 
@@ -36,6 +37,7 @@ def run(
         client: `rucio_config` and `account`.
         targets: Sample to scope, dataset (a name with {sample} and {key}), rse, lifetime (days).
         embargoed: Samples that are; their datasets say so.
+        schemes: Of the protocols to upload with, where the RSE has one of them.
 
     Raises:
         InputError: An input is damaged or not what is declared.
@@ -68,5 +70,6 @@ def run(
             lifetime=target["lifetime"],
             metadata={what: sample[what]} | ({"embargoed": True} if name in embargoed else {}),
             comment="nanolake: input",
+            schemes=schemes,
         )
     catalogue.write(receipt_file, {"analysis": analysis, "datasets": receipts})

@@ -115,6 +115,7 @@ def run(
     client: Mapping[str, Any],
     target: Mapping[str, Any],
     metadata: Mapping[str, Any],
+    schemes: Sequence[str] = (),
 ) -> None:
     """Publish files as one dataset and read every one of them back.
 
@@ -128,6 +129,7 @@ def run(
         client: `rucio_config` and `account`.
         target: scope, rse (expression of the rule) and lifetime (days).
         metadata: Of the dataset: its provenance.
+        schemes: Of the protocols to write and read with, where the RSE has one of them.
 
     Raises:
         LakeError: Lake or storage refuse, or give other bytes back.
@@ -144,12 +146,13 @@ def run(
         lifetime=target["lifetime"],
         metadata=metadata,
         comment=f"nanolake: {campaign}",
+        schemes=schemes,
     )
     with explained(dataset):
         rses = {name: rucio.get_rse(name) for name in {file["rse"] for file in receipt["files"]}}
     with tempfile.TemporaryDirectory(prefix="nanolake-") as folder:
         for file in receipt["files"]:
-            storage.verified(rucio, rses[file["rse"]], file, Path(folder))
+            storage.verified(rses[file["rse"]], file, Path(folder), schemes=schemes)
             file["path"] = str(Path(file["path"]).relative_to(results))
             file["read_back"] = True
     print(f"published {dataset}: {len(rows)} files", flush=True)

@@ -1,0 +1,9 @@
+"""Real XRootD on this machine: origins, caches, a WAN, tokens and certificates.
+
+site = up(Path("resources/xrootd"))
+site.url("fast", path="/lake/cms/...")
+"""
+
+from testbed.xrootd.site import Site, down, find, programs, up
+
+__all__ = ["Site", "down", "find", "programs", "up"]

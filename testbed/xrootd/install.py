@@ -1,0 +1,56 @@
+"""Where the programs of XRootD 5.8.1 are that `envs/setup xrootd` has unpacked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+from testbed.errors import TestbedError
+
+_HOME = Path(__file__).resolve().parents[2]
+
+
+def folder() -> Path:
+    """Find the folder of the installation: TESTBED_XROOTD, or .xrootd of the project.
+
+    Raises:
+        TestbedError: It is not installed.
+    """
+    found = Path(os.environ.get("TESTBED_XROOTD", _HOME / ".xrootd")).resolve()
+    if not (found / ".installed").exists():
+        raise TestbedError(f"no XRootD in {found}", "envs/setup xrootd")
+    return found
+
+
+def program(name: str) -> Path:
+    """Find a program: xrootd, xrdcp, xrdfs, xrdadler32, voms-proxy-fake, openssl.
+
+    Raises:
+        TestbedError: It is not installed.
+    """
+    path = folder() / "bin" / name
+    if not path.exists():
+        raise TestbedError(f"no {name} in {path.parent}", "envs/setup xrootd")
+    return path
+
+
+def plugins() -> Path:
+    """Give the folder that tells XRootD's client which plug-in speaks HTTP."""
+    return folder() / "root/etc/xrootd/client.plugins.d"
+
+
+@cache
+def unprivileged() -> list[str]:
+    """Give what stands before a command that refuses to be root: nothing for other users.
+
+    Root becomes another user in a namespace of its own, so that files stay root's and private.
+    """
+    if os.geteuid() != 0:
+        return []
+    unshare = shutil.which("unshare")
+    if not unshare:
+        raise TestbedError("xrootd does not run as root, and there is no unshare",
+                           "apt-get install util-linux, or be another user")  # fmt: skip
+    return [unshare, "--user", "--map-user=1000", "--map-group=1000", "--"]
