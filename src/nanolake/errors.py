@@ -34,6 +34,10 @@ class LakeError(NanolakeError):
         self.what, self.problem, self.remedy = what, problem, remedy
 
 
+class EmbargoError(LakeError):
+    """Embargoed data, or what is made from them, could be seen by those who may not."""
+
+
 class CredentialError(LakeError):
     """A credential is missing, cannot be used, or storage refuses it.
 

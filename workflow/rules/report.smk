@@ -48,7 +48,7 @@ rule provenance:
     params:
         snakefile=workflow.main_snakefile,
         analyses=list(SAMPLES),
-        licence=config["licence"],
+        licence=settings.licence(config),
     script:
         "../scripts/provenance.py"
 
