@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import processes
+from testbed import lake, processes
 from testbed.configuration import free_port, program, write_supervisor
 from testbed.definition import private_folder, write_private
 from testbed.errors import TestbedError
@@ -180,7 +180,7 @@ def find(folder: Path) -> Site | None:
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
-    """Stop everything of the site in a folder; its data stay unless they are to be deleted.
+    """Stop everything of a site, its lake too; its data stay unless they are to be deleted.
 
     Returns:
         Whether anything had been running.
@@ -192,6 +192,7 @@ def down(folder: Path, *, delete: bool = False) -> bool:
         known = load(folder)
         if known is None:
             raise TestbedError(f"{folder} is not a site", "name the folder with --folder")
+        lake.down(folder / "lake")
         family = processes.of_service(folder, known)
         for process in family:  # who hangs does not hear
             process.send_signal(signal.SIGCONT)
