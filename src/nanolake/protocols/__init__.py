@@ -25,7 +25,7 @@ class StorageError(NanolakeError):
 
     Args:
         problem: In the storage's own words.
-        kind: `refused` (the credential is missing or does not suffice), `full`, or `other`.
+        kind: `refused` (the credential is missing or does not suffice), `full`, `busy`, `other`.
     """
 
     def __init__(self, problem: str, kind: str = "other") -> None:
