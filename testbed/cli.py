@@ -106,6 +106,61 @@ def status(service: str, folder: Path | None) -> None:
     _CONSOLE.print(table)
 
 
+_SITE = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path("resources/xrootd"),
+    show_default=True,
+    help="The site.",
+)
+_OUTPUT = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, made 0600."
+)
+
+
+@main.command()
+@_SITE
+@_OUTPUT
+@click.option("--scope", default="storage.read:/cms", show_default=True)
+@click.option("--audience", help="[default: that of the site's servers]")
+@click.option("--lifetime", default=3600.0, show_default=True, help="Seconds.")
+@click.option("--issuer", default="wlcg", show_default=True)
+def token(folder: Path, output: Path, audience: str | None, **claims: Any) -> None:
+    """Mint a token of the site; -o - prints it."""
+    from testbed.definition import write_private
+    from testbed.xrootd import credentials
+
+    if audience:
+        claims["audience"] = audience
+    made = credentials.token(folder.resolve(), _port(folder), **claims)
+    if output == Path("-"):
+        click.echo(made)
+    else:
+        write_private(output, made)
+
+
+@main.command()
+@click.argument("user", type=click.Choice(["analyst", "guest", "stranger"]))
+@_SITE
+@_OUTPUT
+@click.option("--vo", default="", help="VO whose attributes it has: escape or other.")
+@click.option("--hours", default=24.0, show_default=True)
+def proxy(user: str, folder: Path, output: Path, vo: str, hours: float) -> None:
+    """Make a proxy certificate of USER."""
+    from testbed.xrootd import proxies
+
+    proxies.create(folder.resolve() / "authority", user, output, vo=vo, hours=hours)
+
+
+def _port(folder: Path) -> int:
+    from testbed.xrootd import launch
+
+    known = launch.load(folder)
+    if known is None:
+        raise TestbedError(f"{folder} is not a site", "testbed up xrootd, or name its --folder")
+    return known.ports["issuer"]
+
+
 def _module(service: str) -> Any:
     return import_module(f"testbed.{service}")
 

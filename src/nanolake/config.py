@@ -295,6 +295,12 @@ def licence(config: Mapping[str, Any]) -> str:
     return "LicenseRef-embargoed" if is_private(config) and chosen == "CC0-1.0" else chosen
 
 
+def closed(config: Mapping[str, Any]) -> bool:
+    """Whether something is to be read that storage does not give to anybody."""
+    names = chain.from_iterable(samples(config, analysis) for analysis in config["analyses"])
+    return bool(config["lake"]["credential"]) or any(embargoed(config, name) for name in names)
+
+
 def cache(config: Mapping[str, Any], sample: str) -> str | None:
     """The cache that a sample is read through; that of an embargoed one asks for tokens."""
     lake = config["lake"]

@@ -25,7 +25,7 @@ def folder() -> Path:
 
 
 def program(name: str) -> Path:
-    """Find a program: xrootd, xrdcp, xrdfs, xrdadler32, voms-proxy-fake, voms-proxy-info, openssl.
+    """Find a program: xrootd, xrdcp, xrdfs, xrdadler32, voms-proxy-fake, openssl.
 
     Raises:
         TestbedError: It is not installed.

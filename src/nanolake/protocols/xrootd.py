@@ -49,6 +49,8 @@ def _check(status: Any) -> None:
         kind = "refused"
     elif status.code == status.errOperationExpired:
         kind = "busy"
+    elif status.code == status.errTlsError:
+        kind = "untrusted"
     raise StorageError(words, kind)
 
 
@@ -78,6 +80,16 @@ def _checksum(server: Any, path: str) -> str | None:
         return None
     _check(status)
     return str(answer.decode().strip("\0\n ").split()[1].zfill(8))
+
+
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    file = _library().File()
+    status, _ = file.open(url, timeout=15)
+    _check(status)
+    status, _ = file.read(0, 64, timeout=15)
+    _check(status)
+    file.close()
 
 
 def _copy(source: str, target: str) -> None:
