@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from nanolake import credentials
-from nanolake.credential_claims import Credential, examine, left
+from nanolake.credential_claims import Credential, examine, examine_proxy, left
 from nanolake.errors import CredentialError
 
 # Tokens for whatever storage there is: WLCG's and SciTokens' words for it.
@@ -54,6 +54,8 @@ def check(
         raise CredentialError(f"{_name(found.kind)} in {found.place}", problem, _how(need, found))
     if own_authorities:
         _check_authorities(found.kind)
+        if found.kind == "token":
+            _check_tls(need)
     return found
 
 
@@ -129,6 +131,16 @@ def _check_authorities(kind: str) -> None:
     problem = f"there is none in X509_CERT_DIR or {credentials.AUTHORITIES}"
     remedy = "set X509_CERT_DIR to the folder of the CA certificates of your grid"
     raise CredentialError("folder of CA certificates", problem, remedy)
+
+
+def _check_tls(need: Mapping[str, Any]) -> None:
+    """XrdCl uses a proxy that is there for TLS as well: a bad one ends TLS, and so the token."""
+    try:
+        if proxy := credentials.find_proxy(credentials.environment(need)):
+            examine_proxy(*proxy)
+    except CredentialError as error:
+        problem = f"{error.problem}; with it XRootD's client shows no token either"
+        raise CredentialError(error.what, problem, f"{error.remedy}; or remove it") from None
 
 
 def _name(kind: str) -> str:

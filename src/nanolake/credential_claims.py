@@ -73,7 +73,7 @@ def examine(kind: str) -> Credential | None:
     if kind in ("token", "any") and (token := credentials.find_token()):
         return _examine_token(*token)
     if kind in ("x509", "any") and (proxy := credentials.find_proxy()):
-        return _examine_proxy(*proxy)
+        return examine_proxy(*proxy)
     return None
 
 
@@ -106,7 +106,8 @@ def _texts(claim: Any) -> tuple[str, ...]:
     return tuple(claim.split() if isinstance(claim, str) else map(str, claim or ()))
 
 
-def _examine_proxy(text: str, place: str) -> Credential:
+def examine_proxy(text: str, place: str) -> Credential:
+    """What a proxy says of itself, from its text (PEM) and its place; see `examine`."""
     what, remedy = f"proxy in {place}", "make a new one: voms-proxy-init -voms VO"
     content = text.encode()
     try:

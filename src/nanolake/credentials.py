@@ -25,9 +25,8 @@ _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 # XRootD's own variable for the protocols that its clients may log in with, and those that show a
 # credential of a kind.
 _PROTOCOL, _PROTOCOLS = "XrdSecPROTOCOL", {"token": "ztn", "x509": "gsi"}
-# The environment of a process that shows nothing, whatever lies on this machine: neither of these
-# protocols carries a secret.
-NOBODY = {_PROTOCOL: "unix,host"}
+# Of a process that shows nothing, whatever lies on this machine: these carry no secret.
+_NOBODY = "unix,host"
 
 
 def _token_files() -> list[str]:
@@ -38,14 +37,14 @@ def _token_files() -> list[str]:
     return [file for file in files if file]
 
 
-def _proxy_file() -> str:
-    return os.environ.get("X509_USER_PROXY") or f"{TEMPORARY}/x509up_u{os.geteuid()}"
+def _proxy_file(given: str | None) -> str:
+    return given or f"{TEMPORARY}/x509up_u{os.geteuid()}"
 
 
 def places(kind: str) -> list[str]:
     """Where a credential of a kind (`token`, `x509`, `any`) is looked for now, in this order."""
     tokens = ["BEARER_TOKEN", "BEARER_TOKEN_FILE", *_token_files()]
-    proxies = ["X509_USER_PROXY", _proxy_file()]
+    proxies = ["X509_USER_PROXY", _proxy_file(os.environ.get("X509_USER_PROXY"))]
     return {"token": tokens, "x509": proxies}.get(kind, [*tokens, *proxies])
 
 
@@ -85,14 +84,15 @@ def find_token() -> tuple[str, str] | None:
     return None
 
 
-def find_proxy() -> tuple[str, str] | None:
+def find_proxy(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
     """The proxy (certificate, key and chain, PEM) and the file it is in, None if there is none.
 
     Raises:
         CredentialError: It cannot be read, or others may read it.
     """
-    text = _read(_proxy_file(), "proxy")
-    return (text, _proxy_file()) if text else None
+    path = _proxy_file(environment.get("X509_USER_PROXY"))
+    text = _read(path, "proxy")
+    return (text, path) if text else None
 
 
 def bearer() -> str | None:
@@ -132,15 +132,37 @@ def authorities() -> str | None:
 
 
 def environment(need: Mapping[str, Any] | None) -> dict[str, str]:
-    """What a process needs in its environment to show storage the right credential.
+    """The environment of a process that shows storage the credential that it asks for.
 
     Args:
-        need: `credential` of a lake's file; None for nothing.
+        need: `credential` of a lake's file; None for the environment of this process.
     """
-    if not need:
-        return {}
-    trusted = authorities()
-    known = {"X509_CERT_DIR": trusted} if trusted and os.path.isdir(trusted) else {}
-    # Without it XRootD shows, of two credentials, the one that the server names first.
-    wanted = _PROTOCOLS.get(need["kind"])
-    return known | ({_PROTOCOL: wanted} if wanted else {})
+    known = dict(os.environ)
+    if need:
+        trusted, wanted = authorities(), _PROTOCOLS.get(need["kind"])
+        if trusted and os.path.isdir(trusted):
+            known["X509_CERT_DIR"] = trusted
+        if wanted:  # else XRootD shows, of two credentials, the one that the server names first
+            known[_PROTOCOL] = wanted
+        # XrdCl uses its file for TLS as well. If it is not there there is no TLS, and no token.
+        if need["kind"] != "x509" and not os.path.exists(known.get("X509_USER_PROXY", "")):
+            known.pop("X509_USER_PROXY", None)
+    return known
+
+
+def show(need: Mapping[str, Any] | None) -> None:
+    """Make this process, and those that it starts, show that credential; see `environment`."""
+    wanted = environment(need)
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
+def of_nobody() -> dict[str, str]:
+    """The environment of a process that shows no credential."""
+    return {**os.environ, _PROTOCOL: _NOBODY}
+
+
+def is_nobody() -> bool:
+    """Whether this process shows no credential."""
+    return os.environ.get(_PROTOCOL) == _NOBODY

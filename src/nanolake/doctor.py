@@ -190,9 +190,11 @@ def _opens(
 def show(findings: Sequence[Finding]) -> int:
     """Print the findings; the exit status is 1 if anything needed is missing."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("", "found", "remedy", box=None)
+    # What is to be typed or copied is never cut.
+    columns = [Column(name, overflow="fold") for name in ("", "found", "remedy")]
+    table = Table(*columns, box=None)
     colours = {"ok": "green", "optional": "yellow", "missing": "red"}
     for finding in findings:
         mark = f"[{colours[finding.state]}]{finding.state:>8}[/] {finding.what}"

@@ -37,14 +37,13 @@ def try_to_open(url: str) -> tuple[str, str]:
         return "refused", error.problem
     path = sources.local_path(url)
     # Storage that is mounted here asks for no credential: its files' modes say who may read.
-    if nobody() and not sources.is_remote(path) and not os.stat(path).st_mode & stat.S_IROTH:
+    if (
+        credentials.is_nobody()
+        and not sources.is_remote(path)
+        and not os.stat(path).st_mode & stat.S_IROTH
+    ):
         return "refused", "it is private"
     return "open", ""
-
-
-def nobody() -> bool:
-    """Whether this process shows no credential."""
-    return credentials.NOBODY.items() <= os.environ.items()
 
 
 def _try(numbered: tuple[int, Sequence[str]], until: Collection[str]) -> None:

@@ -7,7 +7,6 @@ Static checks look at what the credential says of itself; opens are made by a pr
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -110,7 +109,7 @@ def probe(datasets: Sequence[Dataset], need: Mapping[str, Any] | None) -> list[A
     closed = [dataset for dataset in datasets if dataset.embargoed]
     return [
         *_attempts(datasets, kind, credentials.environment(need)),
-        *_attempts(closed, "none", credentials.NOBODY),
+        *_attempts(closed, "none", credentials.of_nobody()),
     ]
 
 
@@ -208,7 +207,7 @@ def _attempts(
     try:
         done = subprocess.run(
             command, input=json.dumps([one.urls for one in datasets]).encode(),
-            env={**os.environ, **environment}, capture_output=True, timeout=limit,
+            env=environment, capture_output=True, timeout=limit,
         )  # fmt: skip
         told, end = done.stdout, done.stderr.decode().strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired as error:

@@ -222,7 +222,7 @@ def test_no_credential_is_refused_and_the_places_are_named(tmp_path: Path) -> No
 def test_a_file_that_others_may_open_is_refused(
     token: Callable[..., Path], proxy: Callable[..., Path], mode: int
 ) -> None:
-    for path, need in ((token(), TOKEN), (proxy(), PROXY | {"vo": None})):
+    for path, need in ((proxy(), PROXY | {"vo": None}), (token(), TOKEN)):
         path.chmod(mode)
         refuse(need, f"in {path}: others may", f"(mode {mode:o})", f"chmod 600 {path}")
         with pytest.raises(CredentialError):
@@ -455,12 +455,41 @@ def test_without_authorities_no_server_can_be_trusted(
     assert credentials.environment(TOKEN)["X509_CERT_DIR"] == str(tmp_path / "certificates")
 
 
-def test_a_process_shows_the_kind_that_is_asked_for(tmp_path: Path) -> None:
-    folder = {"X509_CERT_DIR": str(tmp_path / "certificates")}
-    assert credentials.environment(None) == {}
-    assert credentials.environment(TOKEN) == {"XrdSecPROTOCOL": "ztn", **folder}
-    assert credentials.environment(PROXY) == {"XrdSecPROTOCOL": "gsi", **folder}
-    assert credentials.environment(TOKEN | {"kind": "any"}) == folder
+def test_a_process_shows_the_kind_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proxy: Callable[..., Path]
+) -> None:
+    names = ("XrdSecPROTOCOL", "X509_CERT_DIR", "X509_USER_PROXY")
+    folder, path = str(tmp_path / "certificates"), str(proxy())
+
+    def known(need: dict[str, Any] | None) -> list[str | None]:
+        return [credentials.environment(need).get(name) for name in names]
+
+    either = TOKEN | {"kind": "any"}
+    assert known(None) == [None, folder, path]
+    assert known(TOKEN) == ["ztn", folder, path]
+    assert known(PROXY) == ["gsi", folder, path]
+    assert known(either) == [None, folder, path]
+    os.remove(path)  # XrdCl would speak no TLS
+    assert known(TOKEN) == ["ztn", folder, None]
+    assert known(PROXY) == ["gsi", folder, path]
+    assert known(either) == [None, folder, None]
+    monkeypatch.setenv("X509_USER_PROXY", "")
+    assert known(TOKEN) == ["ztn", folder, None]
+
+
+def test_a_proxy_that_ends_tls_is_refused_where_a_token_is_asked_for(
+    token: Callable[..., Path], proxy: Callable[..., Path]
+) -> None:
+    token()
+    path = proxy(-5)  # expired: no harm to TLS
+    assert check(TOKEN).kind == "token"
+    path.chmod(0o644)
+    refuse(TOKEN, f"proxy in {path}: others may", "shows no token either", "or remove it")
+    path.chmod(0o600)
+    path.write_text("junk")
+    refuse(TOKEN, f"proxy in {path}: it is no proxy", "shows no token either")
+    path.unlink()
+    assert check(TOKEN).kind == "token"
 
 
 def test_no_other_credential_is_shown(

@@ -1,4 +1,4 @@
-"""Embargoed data on real XRootD storage: who may not see them sees nothing, not even of the results."""
+"""Embargoed data on real XRootD storage: who may not see them sees nothing made of them."""
 
 from __future__ import annotations
 

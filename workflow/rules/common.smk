@@ -2,7 +2,6 @@
 
 import atexit
 from functools import lru_cache
-from os import environ
 from os.path import exists, getmtime, join, lexists
 
 from snakemake.exceptions import WorkflowError
@@ -21,7 +20,7 @@ SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 # Whether a credential is asked for, or must be: then one file of each dataset is opened first.
 CLOSED = settings.closed(config)
 # Every process of the run shows storage the kind of credential that the lake asks for.
-environ.update(credentials.environment(config["lake"]["credential"]))
+credentials.show(config["lake"]["credential"])
 
 
 wildcard_constraints:

@@ -26,7 +26,7 @@ class StorageError(NanolakeError):
     Args:
         problem: In the storage's own words.
         kind: `refused` (the credential is missing or does not suffice), `untrusted` (no CA that is
-            known here vouches for the server), `full`, or `other`.
+            known here vouches for the server), `full`, `busy`, or `other`.
     """
 
     def __init__(self, problem: str, kind: str = "other") -> None:
