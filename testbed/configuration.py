@@ -26,7 +26,7 @@ lfn2pfn_algorithm_default = hash
 plugins = $metadata
 [conveyor]
 transfertool = testbed-copy
-scheme = file
+scheme = file,https,davs
 """)
 
 _GUNICORN = Template("""\
