@@ -6,10 +6,13 @@ from os.path import exists, getmtime, join, lexists
 
 from snakemake.exceptions import WorkflowError
 
-from nanolake import analyses, credentials, engine, staging
+from nanolake import analyses, credentials, embargo, engine, staging
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
+
+if settings.is_private(config):
+    embargo.begin(workflow.workflow_settings.cache)
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
@@ -184,9 +187,14 @@ def books(wildcards):
 
 def receipts():
     """The receipts of what the analyses publish; none if the lake takes nothing."""
-    wanted = config["lake"]["publish"]
-    pattern = "<results>/{analysis}/published.json"
-    return expand(pattern, analysis=SAMPLES) if wanted else []
+    wanted = [name for name in SAMPLES if settings.publish_target(config, name)]
+    return expand("<results>/{analysis}/published.json", analysis=wanted)
+
+
+def run_receipt():
+    """The receipt of what belongs to the run as a whole, if the lake takes it."""
+    wanted = settings.publish_target(config, "run")
+    return ["<results>/published.json"] if wanted else []
 
 
 def begin_lake():
@@ -195,6 +203,11 @@ def begin_lake():
     from nanolake import preflight
     from nanolake.lake import first_files
 
+    if settings.is_private(config):
+        private = [config["results"], "logs", ".snakemake"]
+        embargo.keep_private(private)
+        # Snakemake gives modes of its own to its records.
+        atexit.register(embargo.keep_private, private)
     atexit.register(staging.clean, config["scratch"])
     try:
         preflight.check_lake(config["lake"])

@@ -13,9 +13,6 @@ from nanolake.errors import CredentialError, LakeError
 from nanolake.lake.client import Did, explained
 from nanolake.protocols import StorageError
 
-# What another class of Rucio would make of it is the same, but may need programs to be loaded.
-_NAMES = "rucio.rse.protocols.posix.Default"
-
 
 def pfn_of(
     rse: Mapping[str, Any], did: str, operation: str, schemes: Sequence[str] = ()
@@ -42,7 +39,10 @@ def pfn_of(
         remedy = f"choose RSEs with one of {', '.join(sorted(protocols.SCHEMES))}"
         raise LakeError(rse["rse"], problem, remedy)
     chosen = next((one for one in known if one["scheme"] in schemes), known[0])
-    alone = {**rse, "protocols": [{**chosen, "impl": _NAMES}]}
+    # The class that the RSE names may need what is not installed here, to write the same name: with
+    # the port, or, as of a folder, without.
+    impl = f"rucio.rse.protocols.{'webdav' if chosen['port'] else 'posix'}.Default"
+    alone = {**rse, "protocols": [{**chosen, "impl": impl}]}
     (pfn,) = rsemanager.lfns2pfns(alone, Did.parse(did).plain(), operation=operation).values()
     return pfn, not chosen["impl"].endswith("NoRename")
 
@@ -60,6 +60,7 @@ def store(rse: Mapping[str, Any], file: Mapping[str, Any], *, schemes: Sequence[
 
     Raises:
         LakeError: The storage refuses, or holds other bytes than were sent.
+        CredentialError: It refuses what it was shown.
     """
     what = f"{file['did']} on {rse['rse']}"
     with explained(what), _on_storage(what):
@@ -100,14 +101,14 @@ def _on_storage(what: str) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        if error.kind == "refused":
-            problem = f"the storage refuses the credential ({error})"
-            raise CredentialError(what, problem, protocols.REFUSED) from error
-        if error.kind == "full":
-            remedy = "free space on the RSE or choose others, and run again"
-            raise LakeError(what, f"the storage is full ({error})", remedy) from error
+        kind, problem = LakeError, f"the storage refuses ({error})"
         remedy = "check that the RSE is up and may be written to, or choose others; run again"
-        raise LakeError(what, f"the storage refuses ({error})", remedy) from error
+        if error.kind in protocols.CREDENTIAL:
+            kind, remedy = CredentialError, protocols.REFUSED
+        elif error.kind == "full":
+            problem = f"the storage is full ({error})"
+            remedy = "free space on the RSE or choose others, and run again"
+        raise kind(what, problem, remedy) from error
 
 
 def verified(

@@ -108,8 +108,15 @@ def put(path: str, url: str) -> None:
 
 
 def _send(path: str, url: str) -> requests.Response:
-    with open(path, "rb") as source:
-        return _request("PUT", url, data=source)
+    try:
+        with open(path, "rb") as source:
+            return _request("PUT", url, data=source)
+    except StorageError:
+        # Who refuses a file may hang up while it is sent. Without a file he can be heard.
+        answer = _request("PUT", url, data=b"")
+        if answer.ok:
+            raise
+        return answer
 
 
 def _make_folder(url: str) -> None:
