@@ -49,9 +49,9 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
     "lakes",
     multiple=True,
     metavar="NAME",
-    help="Also look at this lake (a file of config/lakes, or a path): the credential that it asks"
-    " for, what was found, how long it is good, what it allows, and whether its storage opens a"
-    " file of each dataset of config/config.yaml. May be given several times.",
+    help="Also look at this lake (a file of config/lakes, or a path): the credential that it"
+    " asks for, what was found, how long it is good, what it allows, and whether its storage opens"
+    " a file of each dataset of config/config.yaml. May be given several times.",
 )
 def doctor(lakes: tuple[str, ...]) -> None:
     """Say what this machine has, what is missing, and the command that mends it.

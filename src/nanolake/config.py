@@ -297,8 +297,7 @@ def licence(config: Mapping[str, Any]) -> str:
 
 def closed(config: Mapping[str, Any]) -> bool:
     """Whether something is to be read that storage does not give to anybody."""
-    names = chain.from_iterable(samples(config, analysis) for analysis in config["analyses"])
-    return bool(config["lake"]["credential"]) or any(embargoed(config, name) for name in names)
+    return bool(config["lake"]["credential"]) or is_private(config)
 
 
 def cache(config: Mapping[str, Any], sample: str) -> str | None:

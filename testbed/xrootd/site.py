@@ -176,6 +176,7 @@ def up(folder: Path, *, seconds: float = 30) -> Site:
     """
     folder = Path(folder).resolve()
     install.folder()
+    install.unprivileged()
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = launch.load(folder) or launch.create(folder)

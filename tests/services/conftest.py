@@ -35,9 +35,10 @@ def services_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def installed() -> None:
-    """Skip where XRootD's servers are not there."""
+    """Skip where XRootD's servers are not there, or cannot run."""
     try:
         install.folder()
+        install.unprivileged()
     except TestbedError as error:
         pytest.skip(str(error))
 

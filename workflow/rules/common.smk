@@ -204,7 +204,10 @@ def begin_lake():
     from nanolake.lake import first_files
 
     if settings.is_private(config):
-        embargo.keep_private([config["results"], "logs", ".snakemake"])
+        private = [config["results"], "logs", ".snakemake"]
+        embargo.keep_private(private)
+        # Snakemake gives modes of its own to its records.
+        atexit.register(embargo.keep_private, private)
     atexit.register(staging.clean, config["scratch"])
     try:
         preflight.check_lake(config["lake"])
