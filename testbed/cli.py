@@ -72,6 +72,7 @@ def _up(service: str, folder: Path, database: str | None) -> tuple[Any, str, str
     from testbed import xrootd
 
     site = xrootd.up(folder)
+    xrootd.lake.up(site)
     return site, site.url("fast"), f". {shlex.quote(str(site.folder / 'env/analyst.sh'))}"
 
 

@@ -295,6 +295,11 @@ def licence(config: Mapping[str, Any]) -> str:
     return "LicenseRef-embargoed" if is_private(config) and chosen == "CC0-1.0" else chosen
 
 
+def closed(config: Mapping[str, Any]) -> bool:
+    """Whether something is to be read that storage does not give to anybody."""
+    return bool(config["lake"]["credential"]) or is_private(config)
+
+
 def cache(config: Mapping[str, Any], sample: str) -> str | None:
     """The cache that a sample is read through; that of an embargoed one asks for tokens."""
     lake = config["lake"]

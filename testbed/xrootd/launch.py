@@ -24,7 +24,7 @@ from testbed.lake import server_python
 from testbed.xrootd import authority, configuration, credentials, install, issuer
 from testbed.xrootd.configuration import SERVERS, WANS
 
-ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
+ALIVE = ("RUNNING", "STARTING")  # the supervisor's words
 PROGRAMS = (*SERVERS, "wan", "issuer", "monitoring")
 _PORTS = (*SERVERS, *WANS, "issuer", "monitoring")
 _HERE = Path(__file__).resolve().parent
@@ -75,7 +75,7 @@ def start(folder: Path, known: Known, seconds: float) -> tuple[Known, int]:
     authority.create(folder / "authority")
     issuer.create(folder / "issuer", known.ports["issuer"])
     credentials.create(folder, known.ports["issuer"])
-    configuration.write(folder, known.ports)
+    configuration.write(folder, sockets, known.ports)
     write_supervisor(folder, known.secret, sockets, _programs(folder, known.ports), umask="077")
     pid = processes.supervise(folder, python, environment(folder, known))
     wait(folder, known, seconds)
@@ -121,7 +121,7 @@ def wait(folder: Path, known: Known, seconds: float, programs: Iterable[str] = P
     missing = list(programs)
     while missing := [name for name in missing if not _answers(name, known)]:
         states = processes.states(folder, known)
-        dead = [name for name in missing if states.get(name, {}).get("statename") == "FATAL"]
+        dead = [name for name in missing if states.get(name, {}).get("statename") not in ALIVE]
         if dead or time.monotonic() > deadline:
             log = folder / "log" / f"{(dead or missing)[0]}.log"
             tail = log.read_text().splitlines()[-15:] if log.exists() else []

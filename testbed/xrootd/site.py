@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import processes
+from testbed import lake, processes
 from testbed.configuration import free_port
 from testbed.definition import write_private
 from testbed.errors import TestbedError
@@ -176,6 +176,7 @@ def up(folder: Path, *, seconds: float = 30) -> Site:
     """
     folder = Path(folder).resolve()
     install.folder()
+    install.unprivileged()
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = launch.load(folder) or launch.create(folder)
@@ -199,7 +200,7 @@ def find(folder: Path) -> Site | None:
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
-    """Stop everything of the site in a folder; its data stay unless they are to be deleted.
+    """Stop everything of a site, its lake too; its data stay unless they are to be deleted.
 
     Returns:
         Whether anything had been running.
@@ -211,6 +212,7 @@ def down(folder: Path, *, delete: bool = False) -> bool:
         known = launch.load(folder)
         if known is None:
             raise TestbedError(f"{folder} is not a site", "name the folder with --folder")
+        lake.down(folder / "lake")
         family = processes.of_service(folder, known)
         for process in family:  # who hangs does not hear
             processes.send(process, signal.SIGCONT)

@@ -12,6 +12,8 @@ rule ledger:
     localrule: True
     conda:
         "../../envs/conda.yaml"
+    params:
+        monitoring=config["lake"]["read"]["monitoring"],
     script:
         "../scripts/ledger.py"
 

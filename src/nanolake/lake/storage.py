@@ -13,9 +13,6 @@ from nanolake.errors import CredentialError, LakeError
 from nanolake.lake.client import Did, explained
 from nanolake.protocols import StorageError
 
-# What another class of Rucio would make of it is the same, but may need programs to be loaded.
-_NAMES = "rucio.rse.protocols.posix.Default"
-
 
 def pfn_of(
     rse: Mapping[str, Any], did: str, operation: str, schemes: Sequence[str] = ()
@@ -42,7 +39,10 @@ def pfn_of(
         remedy = f"choose RSEs with one of {', '.join(sorted(protocols.SCHEMES))}"
         raise LakeError(rse["rse"], problem, remedy)
     chosen = next((one for one in known if one["scheme"] in schemes), known[0])
-    alone = {**rse, "protocols": [{**chosen, "impl": _NAMES}]}
+    # The class that the RSE names may need what is not installed here, to write the same name: with
+    # the port, or, as of a folder, without.
+    impl = f"rucio.rse.protocols.{'webdav' if chosen['port'] else 'posix'}.Default"
+    alone = {**rse, "protocols": [{**chosen, "impl": impl}]}
     (pfn,) = rsemanager.lfns2pfns(alone, Did.parse(did).plain(), operation=operation).values()
     return pfn, not chosen["impl"].endswith("NoRename")
 

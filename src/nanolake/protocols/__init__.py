@@ -1,4 +1,4 @@
-"""Bytes to and from storage: one module a protocol, each with the same five verbs.
+"""Bytes to and from storage: one module a protocol, each with the same six verbs.
 
 `protocol(url)` gives the module for a URL. None of them reads more than it is asked for, waits
 longer than a minute without progress, or leaves a name that stands for half a file: what is put
@@ -25,7 +25,8 @@ class StorageError(NanolakeError):
 
     Args:
         problem: In the storage's own words.
-        kind: `refused` (the credential is missing or does not suffice), `full`, or `other`.
+        kind: `refused` (the credential is missing or does not suffice), `untrusted` (no CA that is
+            known here vouches for the server), `full`, `busy`, or `other`.
     """
 
     def __init__(self, problem: str, kind: str = "other") -> None:
@@ -38,6 +39,9 @@ class Storage(Protocol):
 
     def stat(self, url: str) -> dict[str, Any] | None:
         """{bytes, adler32} of a file, None if there is none; adler32 is None if nobody knows."""
+
+    def peek(self, url: str) -> None:
+        """Open a file and read its first bytes; half a minute at most."""
 
     def put(self, path: str, url: str) -> None:
         """Copy a local file there; the folders above are made."""

@@ -32,6 +32,12 @@ def stat(url: str) -> dict[str, Any] | None:
     return None
 
 
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    with _said(), open(sources.local_path(url), "rb") as stream:
+        stream.read(64)
+
+
 def put(path: str, url: str) -> None:
     """See `protocols.Storage`; the file keeps its mode."""
     target = Path(sources.local_path(url))

@@ -39,16 +39,20 @@ def _bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _request(method: str, url: str, **options: Any) -> requests.Response:
+def _request(
+    method: str, url: str, *, timeout: tuple[float, float] = _TIMEOUT, **options: Any
+) -> requests.Response:
     """The answer to a request, whatever it says."""
     certificate = None if credentials.bearer() else credentials.client_certificate()
     try:
         return _session().request(
             method, _https(url), auth=_bearer, cert=certificate, verify=credentials.authorities(),
-            timeout=_TIMEOUT, allow_redirects=method in _REDIRECTED, **options,
+            timeout=timeout, allow_redirects=method in _REDIRECTED, **options,
         )  # fmt: skip
     except requests.RequestException as error:
-        raise StorageError(_words(error)) from None  # its text holds URLs with their queries
+        words = _words(error)  # its text as a whole holds URLs with their queries
+        kind = "untrusted" if "CERTIFICATE_VERIFY_FAILED" in words else "other"
+        raise StorageError(words, kind) from None
 
 
 def _https(url: str) -> str:
@@ -87,6 +91,13 @@ def stat(url: str) -> dict[str, Any] | None:
     }
 
 
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    some = {"Range": "bytes=0-63"}
+    with _request("GET", url, headers=some, stream=True, timeout=(5, 25)) as answer:
+        next(_check(answer).iter_content(64), None)
+
+
 def put(path: str, url: str) -> None:
     """See `protocols.Storage`."""
     answer = _send(path, url)
@@ -97,8 +108,15 @@ def put(path: str, url: str) -> None:
 
 
 def _send(path: str, url: str) -> requests.Response:
-    with open(path, "rb") as source:
-        return _request("PUT", url, data=source)
+    try:
+        with open(path, "rb") as source:
+            return _request("PUT", url, data=source)
+    except StorageError:
+        # Who refuses a file may hang up while it is sent. Without a file he can be heard.
+        answer = _request("PUT", url, data=b"")
+        if answer.ok:
+            raise
+        return answer
 
 
 def _make_folder(url: str) -> None:

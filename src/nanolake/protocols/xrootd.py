@@ -12,14 +12,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 from nanolake import sources
 from nanolake.protocols import StorageError
 
-# Numbers of the protocol (XProtocol.hh) and of its client (XrdClStatus.hh).
+# What servers answer (XProtocol.hh).
 _NOT_FOUND, _UNSUPPORTED = 3011, 3013
 _FULL = (3009, 3021)  # no space, over quota
 _REFUSED = (3010, 3030)  # not authorised, authentication failed
-_LOGIN_FAILED, _NO_PROTOCOL = 204, 205
 
 
 @functools.cache
@@ -44,8 +45,12 @@ def _check(status: Any) -> None:
     kind = "other"
     if status.errno in _FULL:
         kind = "full"
-    elif status.errno in _REFUSED or status.code in (_LOGIN_FAILED, _NO_PROTOCOL):
+    elif status.errno in _REFUSED or status.code in (status.errLoginFailed, status.errAuthFailed):
         kind = "refused"
+    elif status.code == status.errOperationExpired:
+        kind = "busy"
+    elif status.code == status.errTlsError:
+        kind = "untrusted"
     raise StorageError(words, kind)
 
 
@@ -56,17 +61,35 @@ def stat(url: str) -> dict[str, Any] | None:
     if status.errno == _NOT_FOUND:
         return None
     _check(status)
-    status, answer = server.query(_query_checksum(), f"{path}?cks.type=adler32")
-    if status.errno == _UNSUPPORTED:
-        return {"bytes": found.size, "adler32": None}
-    _check(status)
-    return {"bytes": found.size, "adler32": answer.decode().strip("\0\n ").split()[1].zfill(8)}
+    return {"bytes": found.size, "adler32": _checksum(server, path)}
 
 
-def _query_checksum() -> Any:
+# A server computes few checksums at a time and tells others to come again later, so late that our
+# client gives up at once.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(error, "kind", "") == "busy"),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+    stop=tenacity.stop_after_delay(30),
+    reraise=True,
+)
+def _checksum(server: Any, path: str) -> str | None:
     from XRootD.client.flags import QueryCode
 
-    return QueryCode.CHECKSUM
+    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32")
+    if status.errno == _UNSUPPORTED:
+        return None
+    _check(status)
+    return str(answer.decode().strip("\0\n ").split()[1].zfill(8))
+
+
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    file = _library().File()
+    status, _ = file.open(url, timeout=15)
+    _check(status)
+    status, _ = file.read(0, 64, timeout=15)
+    _check(status)
+    file.close()
 
 
 def _copy(source: str, target: str) -> None:
