@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 from lakes import program
-from sites import until
+from site_clients import until
 from testbed.configuration import free_port
 from testbed.xrootd import Site, wan
 from testbed.xrootd.configuration import AUDIENCE
@@ -397,11 +397,44 @@ def test_the_right_credential_gives_the_right_events(
     }  # fmt: skip
 
 
+def test_the_doctor_says_what_a_lake_needs_and_what_there_is(
+    site: Site, bearer: Bearer, tmp_path: Path
+) -> None:
+    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()})
+
+    def doctor() -> tuple[int, str]:
+        process = work.start("nanolake", "doctor", "--lake", "lake.yaml")
+        said, _ = process.communicate(timeout=120)
+        tells_nothing(work, bearer.all, said)
+        # As a narrow terminal shows it: lines are folded, nothing is cut.
+        return process.returncode, re.sub(r"\s+", "", said)
+
+    def says_too(said: str, *words: str) -> None:
+        missing = [word for word in words if word.replace(" ", "") not in said]
+        assert not missing, f"{missing} not in {said}"
+
+    bearer("storage.read:/embargo", lifetime=1800)
+    status, said = doctor()
+    assert status == 0
+    asked = f"asks for a token, audience {AUDIENCE}, good for 10 min at least"
+    says_too(said, asked, str(bearer.path), "scopes storage.read:/embargo, good for 30 min")
+    says_too(said, SAMPLE, "open to token", embargoed(site))
+    for options, words in (
+        ({"lifetime": -60}, "it has expired"),
+        ({"scope": "storage.read:/emb"}, "do not cover"),
+        ({"key": "evil"}, "refused to token"),
+    ):
+        bearer(**options)
+        status, said = doctor()
+        assert status == 1
+        says_too(said, "missing", words)
+
+
 def tells_nothing(work: Workspace, secrets: list[str], *said: str) -> None:
     """No file in a working folder, and no text, holds a secret or a part of one."""
     parts = {part for secret in secrets for part in re.split(r"[.\s]", secret) if len(part) > 20}
     assert parts
-    found = []
+    found: list[Path] = []
     for path in work.folder.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         found += [path for part in parts if part.encode() in content or part in str(path)]
