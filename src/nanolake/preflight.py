@@ -135,21 +135,22 @@ def judge(datasets: Sequence[Dataset], attempts: Sequence[Attempt]) -> None:
 
 def _judge_nobody(dataset: Dataset, attempts: Sequence[Attempt]) -> None:
     """Who shows nothing gets it nowhere, and is refused where who shows something gets it."""
-    closed = {one.replica for one in attempts if (one.credential, one.state) == ("none", "refused")}
+    nobody = {one.replica: one.state for one in attempts if one.credential == "none"}
     for one in attempts:
-        if one.state == "open" and one.credential == "none":
+        if one.state != "open" or nobody.get(one.replica) == "refused":
+            continue
+        if nobody.get(one.replica) == "open":
             raise EmbargoError(
                 dataset.name,
                 f"it is embargoed, and {one.replica} serves it to anybody",
                 "read it from storage and caches that ask for a token (`embargo` of the lake's"
                 " file), and tell the people of this one",
             )
-        if one.state == "open" and one.replica not in closed:
-            raise EmbargoError(
-                dataset.name,
-                f"it is embargoed, and whether {one.replica} refuses it to others is not known",
-                "run again; `nanolake doctor --lake NAME` tries it, too",
-            )
+        raise EmbargoError(
+            dataset.name,
+            f"it is embargoed, and whether {one.replica} refuses it to others is not known",
+            "run again; `nanolake doctor --lake NAME` tries it, too",
+        )
 
 
 def run(
