@@ -96,9 +96,9 @@ def embargo_checks(config: Mapping[str, Any], analyses: Mapping[str, Any]) -> It
     if not private:
         return
     lake, what = config["lake"], f"embargoed data ({', '.join(private)})"
-    if lake["kind"] != "rucio" or lake["embargo"] is None:
+    if lake["kind"] not in ("rucio", "urls") or lake["embargo"] is None:
         yield (
-            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio whose"
+            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio or urls whose"
             " file has `embargo`"
         )
         return
