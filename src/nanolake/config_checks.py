@@ -98,8 +98,8 @@ def embargo_checks(config: Mapping[str, Any], analyses: Mapping[str, Any]) -> It
     lake, what = config["lake"], f"embargoed data ({', '.join(private)})"
     if lake["kind"] not in ("rucio", "urls") or lake["embargo"] is None:
         yield (
-            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio or urls whose"
-            " file has `embargo`"
+            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio or urls"
+            " whose file has `embargo`"
         )
         return
     if (lake["credential"] or {}).get("kind") != "token":
