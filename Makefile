@@ -40,7 +40,7 @@ test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q --ignore tests/workflow/test_lake.py --ignore tests/workflow/test_xrootd.py
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd'
 
 test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
 	@envs/setup postgresql
@@ -51,7 +51,7 @@ test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, run
 test-xrootd: setup-dev ## real XRootD: origins, caches, tokens, certificates, faults, runs on them
 	@envs/setup xrootd
 	pytest tests/services -q -k xrootd
-	[ ! -e tests/workflow/test_xrootd.py ] || pytest tests/workflow/test_xrootd.py -q
+	pytest tests/workflow -q -k xrootd
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py

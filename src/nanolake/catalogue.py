@@ -4,11 +4,12 @@ Made once from the inputs; everything after it works on its numbers and checks t
 them. It is a plain mapping, kept as JSON:
 
     {analysis, tree, samples: {sample: {kind, stream, channels, processes, luminosity | generated,
-     cross_section, k_factor, files: [{path, bytes, mtime_ns, adler32, events, clusters}]}},
+     cross_section, k_factor, files: [{path, bytes, mtime_ns, adler32, events, uuid, clusters}]}},
      luminosity: {channel: pb-1}, weights: {sample: {channel: weight}}}
 
 The `path` of a file is a local path, a URL, or its DID if a lake holds it; where its bytes are is
-in the replicas beside the catalogue: {path: [{rse, pfn, cache?}]}.
+in the replicas beside the catalogue: {path: [{rse, pfn, cache?}]}. What nobody has said of a file
+is null; so is the uuid of one that was written without.
 """
 
 from __future__ import annotations
@@ -112,17 +113,26 @@ def _sample(
         side = side_file(declared["path"])
         sides.append(side)
         content = inspected[declared["path"]]
-        found = described[declared["path"]]
+        found = _sized(name, declared["path"], described[declared["path"]], content["bytes"])
         wanted = declared.get("events", side.get("events"))
         if wanted is not None and wanted != content["events"]:
             problem = f"it holds {content['events']} events, declared are {wanted}"
             raise InputError(name, declared["path"], problem, "get the right version of the file")
         _published(name, found, entry["published"])
-        files.append({**found, "events": content["events"], "clusters": content["clusters"]})
+        seen = {key: content[key] for key in ("events", "clusters")}
+        files.append({**found, **seen, "uuid": content["uuid"] or None})
     key = "luminosity" if entry["kind"] == "data" else "generated"
     known = all(key in side for side in sides)
     total = {key: sum(side[key] for side in sides)} if known and sides else {}
     return sample_entry(entry, files, total)
+
+
+def _sized(name: str, path: str, found: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """The description of a file with its size, which of a remote one is known when it is open."""
+    if found["bytes"] not in (None, size):
+        problem = f"its size is {size}, declared is {found['bytes']}"
+        raise InputError(name, path, problem, "get the right version of the file")
+    return {**found, "bytes": size}
 
 
 def sample_entry(
@@ -154,7 +164,7 @@ def build(
         entries: Sample to its entry in datasets.yaml, with `files` (what is read in this run),
             `full_events` and `published` (events and files of the whole dataset at that place).
         streams: Channel to the stream of data that feeds it.
-        inspect: Function (kind, paths) -> [{path, events, clusters}].
+        inspect: Function (kind, paths) -> [{path, events, clusters, bytes, uuid}].
 
     Raises:
         InputError: An input is missing, damaged, or not what is declared.
@@ -221,7 +231,7 @@ def write(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def inspector(program: str, analysis: str) -> Any:
-    """The function (kind, paths) -> [{path, events, clusters}] that looks into files."""
+    """The function that looks into files; see `build`."""
     from nanolake import analyses, engine
 
     module = analyses.load(analysis)

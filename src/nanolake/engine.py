@@ -7,12 +7,14 @@ the compiled graph of the analysis; elsewhere it is a script that runs the same 
 
 Tasks:
 
-- inspect: object, columns, paths -> files [{path, events, clusters}]
-- skim: samples, columns, range, kind, channels, output -> read, bytes_read, cutflow, accelerator
+- inspect: object, columns, paths -> files [{path, events, clusters, bytes, uuid}]
+- skim: samples, columns, range, kind, channels, output -> read, bytes_read, cutflow, accelerator,
+  files [{bytes, uuid, bytes_read, requests, open_seconds, loop_seconds}]
 - merge: samples, kept, weights, weight_type, output -> events
 - histogram: samples (with parts), columns, weight_type, output -> cutflow
 
-samples are [{name, object, files: [{path, events}]}]; columns map names to C++ types.
+samples are [{name, object, files: [{path, events, bytes?, uuid?, adler32?}]}]: what is said of a
+file is compared with it, a checksum by reading it whole. columns map names to C++ types.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nanolake import analyses, codegen, root
-from nanolake.errors import EngineError, InputError, NanolakeError
+from nanolake import analyses, codegen, protocols, root, sources
+from nanolake.errors import CredentialError, EngineError, InputError, NanolakeError
 
 # No fused multiply-adds and no instructions of this machine alone: the bits of the results must
 # be those of any other machine. -O3 gains nothing here and compiles longer.
@@ -46,6 +48,9 @@ REMEDIES = {
     "schema": "check that it is NanoAOD of the schema named in datasets.yaml",
     "events": "the file was replaced after it was catalogued; run again to catalogue it anew",
     "corrupt": "copy it again and compare its checksum with the catalogue",
+    "stale": "a stale copy or replaced file: drop it from the cache, or catalogue it anew",
+    "storage": "see that its storage is up and that the file is there, then run again",
+    "scheme": "give the lake's file schemes that ROOT reads, or access: stage",
     "weight": "merge it again from its units; ntuples of several samples must not be mixed",
     "unwritable": "check the free space and the permissions of the output folder",
 }
@@ -187,9 +192,10 @@ def run(
 
     Raises:
         InputError: A file is missing, damaged, or not what the catalogue says.
+        CredentialError: Its storage wants another credential.
         EngineError: Anything else; the program's own messages go to standard error.
     """
-    environment = {**os.environ, "NANOLAKE_PYTHON": sys.executable}
+    environment = sources.environment() | {"NANOLAKE_PYTHON": sys.executable}
     if accelerator == "off":
         environment["NANOLAKE_ACCELERATOR"] = "off"
     process = subprocess.run(
@@ -228,6 +234,8 @@ def _remove_outputs(task: Mapping[str, Any]) -> None:
 
 def _error(action: str, problem: Mapping[str, str]) -> NanolakeError:
     kind, path, what = problem["kind"], problem["file"], problem["what"]
+    if kind == "credential":
+        return CredentialError(path, what, protocols.REFUSED)
     if kind not in REMEDIES:
         return EngineError(f"{action}: {what}")
     return InputError(Path(path).stem, path, what, REMEDIES[kind])

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -25,16 +27,34 @@ def _columns(columns: Mapping[str, str]) -> Any:
     return wanted
 
 
-def _open(samples: list[dict[str, Any]], columns: Mapping[str, str]) -> Any:
-    """Check all files of a task and describe their chain."""
+def _check(file: Mapping[str, Any], tree: str, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Compare a file with what the task says of it; what it is, and the seconds that took."""
     ROOT = root.load()
-    wanted, spec = _columns(columns), ROOT.RDF.Experimental.RDatasetSpec()
+    start, expected = time.monotonic(), ROOT.nanolake.Expected()
+    expected.events, expected.bytes = file["events"], file.get("bytes", -1)
+    expected.uuid, expected.adler32 = file.get("uuid", ""), file.get("adler32", "")
+    found = ROOT.nanolake.Opening(file["path"]).Get(expected.bytes)
+    ROOT.nanolake.CheckFile(found, file["path"], tree, _columns(columns), expected)
+    identity = {"bytes": int(found.GetSize()), "uuid": str(ROOT.nanolake.Identity(found))}
+    return {**identity, "open_seconds": time.monotonic() - start}
+
+
+def _chain(samples: list[dict[str, Any]]) -> Any:
+    """The chain of the files of a task."""
+    ROOT = root.load()
+    spec = ROOT.RDF.Experimental.RDatasetSpec()
     for sample in samples:
-        for file in sample["files"]:
-            ROOT.nanolake.CheckEvents(file["path"], sample["object"], wanted, file["events"])
         paths = [file["path"] for file in sample["files"]]
         spec.AddSample(ROOT.RDF.Experimental.RSample(sample["name"], sample["object"], paths))
     return spec
+
+
+def _open(samples: list[dict[str, Any]], columns: Mapping[str, str]) -> Any:
+    """Check all files of a task and describe their chain."""
+    for sample in samples:
+        for file in sample["files"]:
+            _check(file, sample["object"], columns)
+    return _chain(samples)
 
 
 def _cutflow(report: Any) -> list[list[Any]]:
@@ -42,26 +62,42 @@ def _cutflow(report: Any) -> list[list[Any]]:
 
 
 def inspect(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
-    """Events and cluster boundaries of files."""
+    """Events, cluster boundaries, size and identity of files."""
     ROOT = root.load()
     wanted, files = _columns(task["columns"]), []
     for path in task["paths"]:
-        events = ROOT.nanolake.CheckInput(path, task["object"], wanted)
-        clusters = [int(start) for start in ROOT.nanolake.Clusters(path, task["object"])]
-        files.append({"path": path, "events": int(events), "clusters": clusters})
+        file = ROOT.nanolake.Opening(path).Get()
+        events = ROOT.nanolake.CheckContent(file, path, task["object"], wanted)
+        clusters = [int(start) for start in ROOT.nanolake.Clusters(file, task["object"])]
+        found = {"path": path, "events": int(events), "clusters": clusters}
+        files.append(
+            found | {"bytes": int(file.GetSize()), "uuid": str(ROOT.nanolake.Identity(file))}
+        )
     return {"files": files}
+
+
+def _read(marks: Sequence[Any], path: str) -> dict[str, Any]:
+    """What the loop has read of a file, from the marks of where each file began."""
+    for begin, end in pairwise(marks):
+        if str(begin.file).rpartition("/")[0] == path:
+            read, requests = int(end.bytes - begin.bytes), int(end.requests - begin.requests)
+            seconds = end.seconds - begin.seconds
+            return {"bytes_read": read, "requests": requests, "loop_seconds": seconds}
+    return {"bytes_read": 0, "requests": 0, "loop_seconds": 0.0}
 
 
 def skim(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:
     """The loop of one unit."""
     ROOT = root.load()
+    ROOT.gInterpreter.Declare('#include "jit.h"')
     ROOT.gInterpreter.Declare(analysis.HELPERS)
-    output, kind = task["output"], task["kind"]
-    spec = _open(task["samples"], task["columns"])
+    output, kind, files = task["output"], task["kind"], task["samples"][0]["files"]
+    figures = [_check(file, task["samples"][0]["object"], task["columns"]) for file in files]
+    spec = _chain(task["samples"])
     spec.WithGlobalRange(tuple(task["range"]))
-    trap.Guard("reading", task["samples"][0]["files"][0]["path"])
-    before = ROOT.TFile.GetFileBytesRead()
-    df = ROOT.RDataFrame(spec)
+    trap.Guard("reading", files[0]["path"])
+    watch = ROOT.nanolake.Watch()
+    df = watch.On(ROOT.RDF.AsRNode(ROOT.RDataFrame(spec)))
     count = df.Count()
     written, reports = {}, {}
     for channel in task["channels"]:
@@ -70,19 +106,30 @@ def skim(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[st
         options = ROOT.nanolake.Output(1)
         written[channel] = node.Snapshot(channel, path, list(analysis.kept(kind)), options)
         reports[channel] = node.Report()
+    read, marks = int(count.GetValue()), watch.Marks()
+    figures = [
+        known | _read(marks, file["path"]) for known, file in zip(figures, files, strict=True)
+    ]
     result = {
-        "read": int(count.GetValue()),
-        "bytes_read": int(ROOT.TFile.GetFileBytesRead() - before),
+        "read": read,
+        "bytes_read": sum(file["bytes_read"] for file in figures),
+        "files": figures,
         "accelerator": "off",
         "cutflow": {channel: _cutflow(report) for channel, report in reports.items()},
     }
+    _gather(output, task["channels"])
+    return result
+
+
+def _gather(output: str, channels: Sequence[str]) -> None:
+    """Put the channels' trees into one file."""
+    ROOT = root.load()
     trees = ROOT.std.vector["std::pair<std::string, std::string>"]()
-    for channel in task["channels"]:
+    for channel in channels:
         trees.emplace_back(f"{output}.{channel}", channel)
     ROOT.nanolake.Gather(trees, output)
-    for channel in task["channels"]:
+    for channel in channels:
         os.remove(f"{output}.{channel}")
-    return result
 
 
 def merge(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def check_lake(lake: Mapping[str, Any], datasets: Sequence[Dataset] = ()) -> Cre
     if not lake["credential"]:
         return None
     wanted = [
-        ("storage.read", urlsplit(url).path)
+        ("storage.read", _path(url))
         for dataset in datasets
         for url in dataset.urls
         if not url.startswith(("file:", "/"))
@@ -179,12 +179,17 @@ def require(datasets: Sequence[Dataset], lake: Mapping[str, Any]) -> None:
 
 def _refused(attempt: Attempt) -> CredentialError:
     found = examine(attempt.credential)
-    path = urlsplit(attempt.replica).path
+    path = _path(attempt.replica)
     return CredentialError(
         attempt.dataset,
         f"{attempt.replica} refuses it ({attempt.said})",
         f"shown was: {found or 'nothing'}; ask for one that may read {path} there",
     )
+
+
+def _path(url: str) -> str:
+    """The path on storage that a URL means; root:// has a slash too many."""
+    return "/" + urlsplit(url).path.lstrip("/")
 
 
 def _closed(dataset: Dataset, shown: Sequence[Attempt]) -> InputError:

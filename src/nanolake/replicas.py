@@ -46,17 +46,22 @@ _PROTOCOL = {"root": "root", "roots": "root", "xroot": "root", "xroots": "root",
              "https": "https", "davs": "https"}  # fmt: skip
 
 
+def _source(replica: Replica) -> dict[str, Any]:
+    """A replica in the words of the ledger."""
+    return {"replica": replica["pfn"], "rse": replica["rse"], "cache": replica.get("cache")}
+
+
 class Reading:
     """The files of one unit, each read from one of its replicas; failed ones are remembered.
 
     Args:
         files: [{path, bytes, adler32, events, users}]: path is the name in the catalogue, users
             the number of units that read the file.
-        replicas: Name to [{rse, pfn}], best first.
+        replicas: Name to [{rse, pfn, cache?}], best first.
         sample: Of the unit, for messages.
         unit: Name of the unit.
         access: `stream` reads from the storage, `stage` copies to scratch first.
-        verify: `checksum` or `size`: how a local file is compared before it is read.
+        verify: `size`, `checksum` or `full`: how a local file is compared before it is read.
         scratch: Scratch folder for `stage`.
     """
 
@@ -83,7 +88,8 @@ class Reading:
                 start: what it has written is overwritten.
 
         Returns:
-            Its result, and for each file {did, replica, rse, bytes, adler32, events, failed}.
+            Its result, and for each file {did, replica, rse, cache, access, bytes, adler32, events,
+            failed: [{replica, rse, cache, problem}]}.
 
         Raises:
             InputError: A file has no replica (left) that can be read.
@@ -149,13 +155,12 @@ class Reading:
 
     def _record(self, file: Mapping[str, Any], replica: Replica) -> dict[str, Any]:
         failed = [
-            {"replica": bad["pfn"], "rse": bad["rse"], "problem": error.problem}
+            {**_source(bad), "problem": error.problem}
             for bad, error in self.failed.get(file["path"], [])
         ]
         return {
             "did": file["path"] if replica["rse"] else None,
-            "replica": replica["pfn"],
-            "rse": replica["rse"],
+            **_source(replica),
             "access": self.access,
             **{key: file[key] for key in ("bytes", "adler32", "events")},
             "failed": failed,

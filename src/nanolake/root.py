@@ -1,9 +1,10 @@
-"""Where ROOT is, and how it is loaded: quietly, without graphics."""
+"""Where ROOT is, and how it is loaded: quietly, without graphics, ready for the network."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import re
 import subprocess
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from nanolake import sources
 from nanolake.errors import EngineError
 
 CPP = Path(__file__).parent / "cpp"
@@ -61,7 +63,12 @@ def _version(include: Path) -> str:
 
 @functools.cache
 def load() -> ModuleType:
-    """The ROOT module, in batch mode, with nanolake's C++ helpers declared."""
+    """The ROOT module, in batch mode, with nanolake's C++ helpers declared.
+
+    It opens root:// and roots:// of any host, this machine included, and gives up on storage that
+    does not answer (see `sources.environment`).
+    """
+    os.environ.update(sources.environment())
     with warnings.catch_warnings():
         # The wheel of the pre-release says so at every start; README.md says it once.
         warnings.filterwarnings("ignore", message=r"\s*This distribution of ROOT is in alpha")
@@ -69,4 +76,5 @@ def load() -> ModuleType:
     ROOT.gROOT.SetBatch(True)
     ROOT.gInterpreter.AddIncludePath(str(CPP))
     ROOT.gInterpreter.Declare('#include "graph.h"')
+    ROOT.nanolake.PrepareNetwork()
     return ROOT

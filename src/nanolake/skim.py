@@ -34,16 +34,24 @@ def find_unit(plan: Mapping[str, Any], sample: str, unit: str) -> dict[str, Any]
     raise KeyError(f"the plan has no unit {sample}/{unit}")
 
 
+def _file(path: str, file: Mapping[str, Any], verify: str) -> dict[str, Any]:
+    """What the engine is told of a file, to compare it with what it opens."""
+    # The checksum of a local file has been compared before it gets here.
+    whole = verify == "full" and sources.is_remote(path)
+    known = ("events", "bytes", "uuid", *(["adler32"] if whole else []))
+    return {"path": path} | {key: file[key] for key in known if file.get(key) is not None}
+
+
 def _task(
-    plan: Mapping[str, Any], sample: str, unit: Mapping[str, Any], paths: Sequence[str], part: str
+    plan: Mapping[str, Any],
+    sample: str,
+    unit: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    part: str,
 ) -> dict[str, Any]:
     entry = plan["samples"][sample]
-    files = [
-        {"path": path, "events": file["events"]}
-        for path, file in zip(paths, unit["files"], strict=True)
-    ]
     return {
-        "samples": [{"name": sample, "object": plan["tree"], "files": files}],
+        "samples": [{"name": sample, "object": plan["tree"], "files": list(files)}],
         "columns": analyses.load(plan["analysis"]).columns(entry["kind"]),
         "range": unit["range"],
         "kind": entry["kind"],
@@ -52,16 +60,19 @@ def _task(
     }
 
 
-def _usage(started: float) -> dict[str, Any]:
+def _usage(started: float, events: int) -> dict[str, Any]:
     """What the unit took of the machine since `started` (seconds since the epoch), and which."""
+    wall = time.time() - started
     own, children = (
         resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     return {
         "started": round(started, 3),
-        "wall_seconds": round(time.time() - started, 3),
+        "wall_seconds": round(wall, 3),
         "cpu_seconds": round(cpu, 3),
+        "events_per_second": round(events / wall, 1),
+        "cpu_efficiency": round(cpu / wall, 3),
         "peak_rss_bytes": children.ru_maxrss * 1024,
         "host": platform.node(),
     }
@@ -101,12 +112,12 @@ def run(
     Args:
         program: The engine of the analysis.
         plan_file: The plan that holds the unit.
-        replicas_file: Where its files are: {path: [{rse, pfn}]}, best first.
+        replicas_file: Where its files are: {path: [{rse, pfn, cache?}]}, best first.
         events_file: Output: selected events, one tree a channel.
         ledger_file: Output: the unit's ledger entry.
         sample: Sample of the unit.
         unit: Name of the unit.
-        verify: How inputs are compared with the catalogue: `checksum` or `size`.
+        verify: How inputs are compared with the catalogue: `size`, `checksum` or `full`.
         scratch: Folder for staged inputs; None for TMPDIR.
         accelerator: `auto` or `off`.
         fingerprint: Hash of the graph, for the ledger.
@@ -125,7 +136,8 @@ def run(
     reading = Reading(chosen["files"], read(replicas_file), sample=sample, unit=unit, **how)
 
     def skim(paths: list[str]) -> dict[str, Any]:
-        task = _task(plan, sample, chosen, paths, part)
+        files = [_file(p, f, verify) for p, f in zip(paths, chosen["files"], strict=True)]
+        task = _task(plan, sample, chosen, files, part)
         return engine.run(program, "skim", task, accelerator=accelerator)
 
     result, used = reading.run(skim)
@@ -135,11 +147,11 @@ def run(
         "sample": sample,
         "unit": unit,
         "key": chosen["key"],
-        "files": used,
-        "range": chosen["range"],
         **result,
+        "files": [seen | file for seen, file in zip(result["files"], used, strict=True)],
+        "range": chosen["range"],
         "output": sources.stamp(part),
-        **_usage(started),
+        **_usage(started, result["read"]),
         "software": software(program, fingerprint),
     }
     os.replace(part, events_file)

@@ -59,13 +59,13 @@ def describe(path: str, name: str = "") -> dict[str, Any]:
 def verify(file: Mapping[str, Any], name: str, *, how: str = "checksum") -> None:
     """Compare a local input with what the catalogue says of it, before a byte of it is used.
 
-    The checksum is computed again only if the file was touched since it was catalogued: many
-    units read the same large file.
+    The checksum is computed again if the file was touched since it was catalogued, as many units
+    read the same large file, or if `full` is wanted.
 
     Args:
         file: path, bytes, adler32 and, where known, mtime_ns.
         name: Sample or DID, for the message.
-        how: `checksum`, or `size` alone.
+        how: `size` alone, `checksum`, or `full`.
 
     Raises:
         InputError: The file is missing, empty, or another one than the catalogue's.
@@ -77,18 +77,15 @@ def verify(file: Mapping[str, Any], name: str, *, how: str = "checksum") -> None
     if file["bytes"] is not None and status.st_size != file["bytes"]:
         problem = f"it has {status.st_size} bytes, the catalogue says {file['bytes']}"
         raise InputError(name, path, problem, "copy it again: it is cut short or another file")
-    if how == "size" or file["adler32"] is None or status.st_mtime_ns == file.get("mtime_ns"):
+    untouched = how != "full" and status.st_mtime_ns == file.get("mtime_ns")
+    if how == "size" or file["adler32"] is None or untouched:
         return
     if (found := adler32(path)) != file["adler32"]:
         problem = f"its adler32 is {found}, the catalogue says {file['adler32']}"
         raise InputError(name, path, problem, "copy it again: its content is damaged or replaced")
 
 
-def environment() -> dict[str, str]:
-    """Stand-in until branch engine is merged."""
-    return {**_FAIL_FAST, **os.environ}
-
-
+# A server that is dead or hangs is an error after 5 to 30 seconds; by default after 3 to 8 minutes.
 _FAIL_FAST = {
     "XRD_REQUESTTIMEOUT": "30",
     "XRD_STREAMTIMEOUT": "15",
@@ -97,6 +94,14 @@ _FAIL_FAST = {
     "XRD_STREAMERRORWINDOW": "0",
     "XRD_TIMEOUTRESOLUTION": "1",
 }
+
+
+def environment() -> dict[str, str]:
+    """The environment of whatever opens root://: this process's, in which XRootD fails fast.
+
+    XRootD's client reads it once, when it is loaded. The user's own XRD_* stay as they are.
+    """
+    return {**_FAIL_FAST, **os.environ}
 
 
 def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:

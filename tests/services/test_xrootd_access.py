@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sites import (
+from site_clients import (
     IMPATIENT,
     Answer,
     accesses,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
+from testbed.configuration import free_port
 from testbed.errors import TestbedError
 from testbed.xrootd import site as launcher
+from testbed.xrootd import wan
 from testbed.xrootd.configuration import AUDIENCE
 from testbed.xrootd.site import Site
 
@@ -97,13 +102,21 @@ def proxy(alone: None, site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[
 class Workspace:
     """A working folder whose configuration has one dataset, at one URL."""
 
-    def __init__(self, folder: Path, url: str, lake: Mapping[str, Any], embargoed: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        lake: Mapping[str, Any],
+        embargoed: bool,
+        *,
+        events: int = EVENTS,
+    ) -> None:
         self.folder = folder
         (folder / "config").mkdir(parents=True)
         datasets = yaml.safe_load((ROOT / "config/datasets.yaml").read_text())
         dimuon = datasets["analyses"]["dimuon"]
         entry = dimuon["datasets"][SAMPLE]
-        entry["places"] = {"portal": {"events": EVENTS, "files": [{"uri": url, "events": EVENTS}]}}
+        entry["places"] = {"portal": {"events": events, "files": [{"uri": url, "events": events}]}}
         entry["embargoed"] = embargoed
         dump(folder / "config/datasets.yaml", {"analyses": {"dimuon": dimuon}})
         dump(folder / "lake.yaml", {"kind": "urls", "read": {"schemes": ["root"]}, **lake})
@@ -286,7 +299,7 @@ def test_embargoed_data_must_be_refused_to_nobody(site: Site, bearer: Bearer) ->
 @pytest.mark.parametrize(
     ("what", "words"),
     {
-        "expired": ("it has expired 60 s ago", "get a token"),
+        "expired": ("it has expired", "get a token"),
         "not yet valid": ("it is not valid yet", "get a token"),
         "wrong audience": (f"not {AUDIENCE}", f"audience {AUDIENCE}"),
         "wrong issuer": ("refuses it", "shown was: token in"),
@@ -379,29 +392,37 @@ def test_a_cached_embargoed_file_is_not_read_without_a_token(
         site.start("fast")
 
 
+@pytest.fixture(scope="module")
+def public_unit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The events of the file, read from storage that asks for nothing."""
+    folder = tmp_path_factory.mktemp("public") / "work"
+    work = Workspace(folder, embargoed(site, "open"), {}, False)
+    work.run()
+    assert not (folder / "results/dimuon/preflight.json").exists()
+    return (folder / UNIT).read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["token", "x509"])
 def test_the_right_credential_gives_the_right_events(
-    site: Site, bearer: Bearer, proxy: Callable[..., Path], tmp_path: Path, kind: str
+    site: Site,
+    bearer: Bearer,
+    proxy: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    public_unit: bytes,
 ) -> None:
     bearer() if kind == "token" else proxy()
     lake = {"credential": credential(kind), "embargo": {}}
     closed = Workspace(tmp_path / "closed", embargoed(site), lake, True)
     closed.run()
-    public = Workspace(tmp_path / "public", embargoed(site, "open"), {}, False)
-    public.run()
-    assert (closed.folder / UNIT).read_bytes() == (public.folder / UNIT).read_bytes()
+    assert (closed.folder / UNIT).read_bytes() == public_unit
     assert json.loads((closed.folder / "results/dimuon/preflight.json").read_text()) == {
         "credential": kind, "datasets": {SAMPLE: {"embargoed": True}},
     }  # fmt: skip
-    assert not (public.folder / "results/dimuon/preflight.json").exists()
 
 
 def tells_nothing(work: Workspace, secrets: list[str], *said: str) -> None:
-    """Nothing in a working folder or a text holds a secret or a part of one.
-
-    Names and contents of all files are searched, those of Snakemake and the compressed ones
-    included.
-    """
+    """No file in a working folder, and no text, holds a secret or a part of one."""
     parts = {part for secret in secrets for part in re.split(r"[.\s]", secret) if len(part) > 20}
     assert parts
     found = []
@@ -410,3 +431,106 @@ def tells_nothing(work: Workspace, secrets: list[str], *said: str) -> None:
         found += [path for part in parts if part.encode() in content or part in str(path)]
     assert not found
     assert not [text for text in said if any(part in text for part in parts)]
+
+
+# --- long units -------------------------------------------------------------------------------
+
+
+RATE, MANY = 400_000, 200_000  # bytes a second, and events: a unit takes a quarter of a minute
+
+
+class Slowly:
+    """A slow way to the origin that can be cut."""
+
+    def __init__(self, site: Site) -> None:
+        self.port = free_port(0)
+        pair = ["--delay", "0", str(self.port), str(site.port("fast"))]
+        self.command = [sys.executable, wan.__file__, "--rate", str(RATE), *pair]
+        self.process = subprocess.Popen(self.command)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def cut(self) -> None:
+        """Break all connections; who was in the middle of something must log in anew."""
+        self.end()
+        self.process = subprocess.Popen(self.command)
+
+
+@pytest.fixture
+def slowly(site: Site) -> Iterator[Slowly]:
+    way = Slowly(site)
+    yield way
+    way.end()
+
+
+class Renewal(threading.Thread):
+    """Makes a new credential of 15 s every few seconds; looks at all command lines meanwhile."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.make, self.lines, self.ended = make, set[str](), threading.Event()
+        self.make()
+
+    def run(self) -> None:
+        for number in itertools.count(1):
+            for process in psutil.process_iter(["cmdline"]):
+                self.lines.add(" ".join(process.info["cmdline"] or []))
+            if number % 20 == 0:
+                self.make()
+            if self.ended.wait(0.2):
+                return
+
+
+@pytest.mark.parametrize("kind", ["token", "x509"])
+def test_a_credential_that_is_renewed_on_disk_is_used(
+    site: Site,
+    bearer: Bearer,
+    proxy: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    slowly: Slowly,
+) -> None:
+    """The connection breaks while a unit reads, long after the credential of its first login has
+    expired, and the client logs in anew. Nothing of any credential is left behind.
+    """
+    place, secrets = proxy() if kind == "x509" else bearer.path, list[str]()
+
+    def make() -> None:
+        if kind == "token":
+            bearer(lifetime=15)
+        else:  # VOMS's program counts in hours: one that began almost an hour ago
+            site.proxy("analyst", vo="escape", hours=1, past=1 - 15 / 3600).replace(place)
+        secrets.append(place.read_text())
+
+    large = site.storage("fast") / "lake/embargo/large.root"
+    if not large.exists():
+        generate_file(SAMPLE, large, events=MANY, seed=1, cluster_events=10_000)
+    url = f"root://localhost:{slowly.port}//lake/embargo/{large.name}"
+    lake = {"credential": credential(kind, minutes=0), "embargo": {}}
+    work = Workspace(tmp_path / "work", url, lake, True, events=MANY)
+    renewal = Renewal(make)
+    renewal.start()
+    try:
+        run = work.snakemake()
+        log = work.folder / f"logs/skim/dimuon/{SAMPLE}/0000.log"
+        until(log.exists)
+        time.sleep(10)
+        assert run.poll() is None, "the unit has ended too early"
+        slowly.cut()
+        said, _ = run.communicate(timeout=200)
+    finally:
+        renewal.ended.set()
+        renewal.join()
+    assert run.returncode == 0, said + log.read_text()
+    ledger = json.loads((work.folder / UNIT).with_suffix(".json").read_text())
+    assert (ledger["read"], ledger["files"][0]["failed"]) == (MANY, [])
+    tells_nothing(work, secrets, said, *renewal.lines)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)

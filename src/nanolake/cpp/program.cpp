@@ -2,6 +2,7 @@
 // standard input, a JSON result on standard output. The tasks are described in engine.py.
 
 #include "graph.h"
+#include "read_ahead.h"
 
 #include <nlohmann/json.hpp>
 
@@ -23,18 +24,25 @@ Columns Wanted(const json &columns)
    return wanted;
 }
 
-// Events and cluster boundaries of files: {object, columns, paths}.
+// Events, cluster boundaries, size and identity of files: {object, columns, paths}.
 json Inspect(const json &task)
 {
    const ErrorTrap trap;
+   const std::string object = task.at("object");
    json files = json::array();
    for (const std::string path : task.at("paths")) {
-      const std::string object = task.at("object");
-      const auto events = CheckInput(path, object, Wanted(task.at("columns")));
-      files.push_back({{"path", path}, {"events", events}, {"clusters", Clusters(path, object)}});
+      const auto file = Opening(path).Get();
+      const auto events = CheckContent(*file, path, object, Wanted(task.at("columns")));
+      files.push_back({{"path", path}, {"events", events}, {"clusters", Clusters(*file, object)},
+                       {"bytes", file->GetSize()}, {"uuid", Identity(*file)}});
       trap.Check("opening", path);
    }
    return {{"files", files}};
+}
+
+Expected Declared(const json &file)
+{
+   return {file.at("events"), file.value("bytes", -1LL), file.value("uuid", ""), file.value("adler32", "")};
 }
 
 // Check all files of a task: samples of {name, object, files: [{path, events}]}.
@@ -47,16 +55,11 @@ ROOT::RDF::Experimental::RDatasetSpec Open(const json &samples, const json &colu
       std::vector<std::string> paths;
       for (const auto &file : sample.at("files")) {
          paths.push_back(file.at("path"));
-         CheckEvents(paths.back(), object, wanted, file.at("events"));
+         CheckFile(*Opening(paths.back()).Get(), paths.back(), object, wanted, Declared(file));
       }
       spec.AddSample({sample.at("name").get<std::string>(), object, paths});
    }
    return spec;
-}
-
-std::string FirstFile(const json &task)
-{
-   return task.at("samples").at(0).at("files").at(0).at("path");
 }
 
 json Steps(ROOT::RDF::RCutFlowReport &report)
@@ -68,19 +71,35 @@ json Steps(ROOT::RDF::RCutFlowReport &report)
    return steps;
 }
 
-// The tree of an input; over the network its columns are fetched many baskets at a time.
-TTree &Tree(TFile &file, const std::string &object, const json &columns)
+TTree &Tree(TFile &file, const std::string &object)
 {
    auto *tree = file.Get<TTree>(object.c_str());
    if (!tree) // the analysis and its selection tell who can read it
       throw FileProblem("by-jit", file.GetName(), std::string(kAnalysis) + " " + kSelection);
-   if (std::string(file.GetName()).find("://") != std::string::npos) {
-      tree->SetCacheSize(64 << 20);
-      for (const auto &[name, type] : columns.items())
-         tree->AddBranchToCache(name.c_str());
-      tree->StopCacheLearningPhase();
-   }
+   tree->SetCacheSize(0); // the loop reads whole baskets: TTreeCache would be a copy more, 10 % of its time
    return *tree;
+}
+
+// Run the loop over the entries [first, last) of a file; notes what was read of it.
+void Run(Loop &loop, TFile &file, const json &task, Long64_t first, Long64_t last, json &figures)
+{
+   const auto start = Clock::now();
+   TTree &tree = Tree(file, task.at("samples").at(0).at("object"));
+   std::vector<std::string> columns;
+   for (const auto &[name, type] : task.at("columns").items())
+      columns.push_back(name);
+   const Long64_t bytes = file.GetBytesRead(), requests = file.GetReadCalls();
+   if (IsRemote(file.GetName())) {
+      ReadAhead ahead(file, tree, columns, first, last);
+      loop.Run(tree, first, last);
+      figures["bytes_read"] = bytes + ahead.Bytes();
+      figures["requests"] = requests + ahead.Requests();
+   } else {
+      loop.Run(tree, first, last);
+      figures["bytes_read"] = file.GetBytesRead();
+      figures["requests"] = file.GetReadCalls();
+   }
+   figures["loop_seconds"] = Since(start);
 }
 
 // The loop of one unit: range [begin, end) of the chain of its files, all channels in one file.
@@ -88,32 +107,41 @@ json Skim(const json &task)
 {
    ErrorTrap trap;
    const auto &sample = task.at("samples").at(0);
+   const auto &declared = sample.at("files");
    const std::string output = task.at("output");
    const Long64_t begin = task.at("range").at(0), end = task.at("range").at(1);
-   std::vector<std::unique_ptr<TFile>> files; // all are checked before the first is read
-   for (const auto &file : sample.at("files"))
-      files.push_back(CheckEvents(file.at("path"), sample.at("object"), Wanted(task.at("columns")), file.at("events")));
-   trap.Check("opening", FirstFile(task));
-   auto out = Create(output);
+   std::vector<Opening> openings;
+   for (const auto &file : declared)
+      openings.emplace_back(file.at("path"));
+   trap.Guard("writing", output);
+   auto out = Create(output); // while storage answers
    out->SetCompressionSettings(501); // ZSTD, the fastest
    auto loop = Loops().at(task.at("kind"))(task.at("channels"), *out);
+   std::vector<std::unique_ptr<TFile>> files; // all are checked before the first is read
+   json figures = json::array();
+   for (std::size_t i = 0; i < declared.size(); ++i) {
+      const auto start = Clock::now();
+      const auto expected = Declared(declared[i]);
+      files.push_back(openings[i].Get(expected.bytes));
+      CheckFile(*files[i], declared[i].at("path"), sample.at("object"), Wanted(task.at("columns")), expected);
+      figures.push_back({{"bytes", files[i]->GetSize()}, {"uuid", Identity(*files[i])}, {"bytes_read", 0},
+                         {"requests", 0}, {"open_seconds", Since(start)}, {"loop_seconds", 0.}});
+   }
    Long64_t start = 0, read = 0, bytes = 0;
    for (std::size_t i = 0; i < files.size(); ++i) {
-      const std::string path = sample.at("files").at(i).at("path");
-      const Long64_t events = sample.at("files").at(i).at("events");
+      const Long64_t events = declared[i].at("events");
       const auto first = std::max(begin - start, 0LL), last = std::min(end - start, events);
       start += events;
-      if (first >= last)
-         continue;
-      trap.Guard("reading", path);
-      auto &file = files[i];
-      loop->Run(Tree(*file, sample.at("object"), task.at("columns")), first, last);
-      read += last - first;
-      bytes += file->GetBytesRead();
-      file.reset();
+      trap.Guard("reading", declared[i].at("path"));
+      if (first < last) {
+         Run(*loop, *files[i], task, first, last, figures[i]);
+         read += last - first;
+         bytes += figures[i]["bytes_read"].get<Long64_t>();
+      }
+      files[i].reset();
    }
    trap.Guard("writing", output);
-   json result = {{"read", read}, {"bytes_read", bytes}};
+   json result = {{"read", read}, {"bytes_read", bytes}, {"files", figures}};
    result["accelerator"] = AcceleratorIsOn() ? "libdeflate" : "off";
    for (const auto &[channel, steps] : loop->Close()) {
       json flow = json::array();

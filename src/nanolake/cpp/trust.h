@@ -4,93 +4,22 @@
 #ifndef NANOLAKE_TRUST_H
 #define NANOLAKE_TRUST_H
 
+#include "remote.h"
+
 #include <ROOT/RDataFrame.hxx>
-#include <TError.h>
 #include <TFile.h>
 #include <TH1D.h>
 #include <TKey.h>
 #include <TLeaf.h>
 #include <TTree.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace nanolake {
-// A problem with one file; `kind` is a word that the Python side turns into a remedy.
-struct FileProblem : std::runtime_error {
-   std::string kind, file;
-   FileProblem(std::string k, std::string f, const std::string &what)
-      : std::runtime_error(what), kind(std::move(k)), file(std::move(f))
-   {
-   }
-};
-
-// A JSON string, for a result that must be written when nothing else works any more.
-inline std::string Quoted(const std::string &text)
-{
-   std::string out = "\"";
-   for (const char c : text)
-      if (c == '"' || c == '\\')
-         out += std::string("\\") + c;
-      else
-         out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-   return out + "\"";
-}
-
-// ROOT reports a corrupt basket, a failed read or a full disk as a message and goes on with what is
-// in memory. Here the first error message is kept, and Check() turns it into an exception. In an
-// event loop that is too late, as garbage may crash the loop: after Guard() the first error
-// message ends the process, its problem written as the result of the task.
-class ErrorTrap {
-   struct State {
-      std::string first, doing, file;
-   };
-   static State &Get()
-   {
-      static State state;
-      return state;
-   }
-   static std::string What() { return "error while " + Get().doing + ": " + Get().first; }
-   static void Handle(int level, Bool_t abort, const char *where, const char *what)
-   {
-      DefaultErrorHandler(level, abort, where, what);
-      if (level < kError || !Get().first.empty())
-         return;
-      Get().first = std::string(where ? where : "") + ": " + (what ? what : "");
-      if (Get().doing.empty())
-         return;
-      std::printf("{\"problem\": {\"kind\": \"corrupt\", \"file\": %s, \"what\": %s}}\n",
-                  Quoted(Get().file).c_str(), Quoted(What()).c_str());
-      std::fflush(stdout);
-      std::_Exit(1);
-   }
-   ErrorHandlerFunc_t fPrevious;
-
-public:
-   ErrorTrap() : fPrevious(SetErrorHandler(Handle)) { Get() = {}; }
-   ~ErrorTrap() { SetErrorHandler(fPrevious); }
-   ErrorTrap(const ErrorTrap &) = delete;
-   void Guard(const std::string &doing, const std::string &file) const
-   {
-      Check(doing, file);
-      Get().doing = doing;
-      Get().file = file;
-   }
-   void Check(const std::string &doing, const std::string &file) const
-   {
-      if (Get().first.empty())
-         return;
-      Get().doing = doing;
-      throw FileProblem("corrupt", file, What());
-   }
-};
-
 // The type of a column in one spelling for TTree and RNTuple: "RVec<Float_t>", "UInt_t", ...
 inline std::string PlainType(std::string type)
 {
@@ -131,25 +60,6 @@ inline std::string LeafType(TTree &tree, const std::string &name)
    return leaf->GetLeafCount() ? "RVec<" + type + ">" : type;
 }
 
-// TFile::Open asks the interpreter which plug-in opens a path, which costs 0.05 CPU s of the first
-// file of a process: only files on the network need one.
-inline std::unique_ptr<TFile> OpenFile(const std::string &path, const char *mode = "READ")
-{
-   const bool local = path.find("://") == std::string::npos;
-   return std::unique_ptr<TFile>{local ? new TFile(path.c_str(), mode) : TFile::Open(path.c_str(), mode)};
-}
-
-// Open one input. It must be whole.
-inline std::unique_ptr<TFile> OpenInput(const std::string &path)
-{
-   auto file = OpenFile(path);
-   if (!file || file->IsZombie())
-      throw FileProblem("unreadable", path, "it cannot be opened as a ROOT file");
-   if (file->TestBit(TFile::kRecovered))
-      throw FileProblem("truncated", path, "it is cut short, or was never closed");
-   return file;
-}
-
 // The number of events of an open input, found without reading any. The columns of a TTree or of
 // an RNTuple must be there with the given types.
 inline Long64_t CheckContent(TFile &file, const std::string &path, const std::string &object,
@@ -169,16 +79,10 @@ inline Long64_t CheckContent(TFile &file, const std::string &path, const std::st
    return df.Count().GetValue();
 }
 
-inline Long64_t CheckInput(const std::string &path, const std::string &object, const Columns &columns)
-{
-   return CheckContent(*OpenInput(path), path, object, columns);
-}
-
 // First entries of the clusters of a TTree, and its end; nothing for an RNTuple.
-inline std::vector<Long64_t> Clusters(const std::string &path, const std::string &object)
+inline std::vector<Long64_t> Clusters(TFile &file, const std::string &object)
 {
-   const auto file = OpenFile(path);
-   auto *tree = file ? file->Get<TTree>(object.c_str()) : nullptr;
+   auto *tree = file.Get<TTree>(object.c_str());
    std::vector<Long64_t> starts;
    if (!tree)
       return starts;
@@ -189,15 +93,57 @@ inline std::vector<Long64_t> Clusters(const std::string &path, const std::string
    return starts;
 }
 
-// CheckInput, and the number of events must be that of the catalogue. The file stays open.
-inline std::unique_ptr<TFile> CheckEvents(const std::string &path, const std::string &object,
-                                          const Columns &columns, Long64_t expected)
+// The identity that ROOT gave a file; nothing if it was written without one ("reproducible").
+inline std::string Identity(const TFile &file)
 {
-   auto file = OpenInput(path);
-   if (const auto events = CheckContent(*file, path, object, columns); events != expected)
+   const std::string uuid = file.GetUUID().AsString();
+   return uuid.find_first_not_of("0-") == std::string::npos ? "" : uuid;
+}
+
+// Adler-32 of a whole file, read in order in large blocks, as 8 hexadecimal digits.
+inline std::string Adler32(TFile &file)
+{
+   constexpr Long64_t kBlock = 8 << 20;
+   std::vector<char> block(kBlock);
+   unsigned long a = 1, b = 0;
+   for (Long64_t position = 0, size = file.GetSize(); position < size; position += kBlock) {
+      const Int_t length = std::min(kBlock, size - position);
+      if (file.ReadBuffer(block.data(), position, length))
+         break; // the trap has heard of it
+      for (Int_t i = 0; i < length;) {
+         for (const Int_t stop = std::min(i + 5552, length); i < stop; ++i)
+            b += a += static_cast<unsigned char>(block[i]);
+         a %= 65521;
+         b %= 65521;
+      }
+   }
+   char digits[9];
+   std::snprintf(digits, sizeof digits, "%08lx", b << 16 | a);
+   return digits;
+}
+
+// What the catalogue says of a file; -1 or nothing where it says nothing.
+struct Expected {
+   Long64_t events = -1, bytes = -1;
+   std::string uuid, adler32; // a checksum is compared if it is given, which reads the whole file
+};
+
+// Compare an open file with what the catalogue says of it: identity, content, number of events.
+inline void CheckFile(TFile &file, const std::string &path, const std::string &object, const Columns &columns,
+                      const Expected &expected)
+{
+   const auto uuid = Identity(file);
+   if (!expected.uuid.empty() && uuid != expected.uuid)
+      throw FileProblem("stale", path, "its UUID is " + uuid + ", the catalogue says " + expected.uuid);
+   if (!expected.adler32.empty()) {
+      ErrorTrap::Guard("reading", path);
+      if (const auto found = Adler32(file); found != expected.adler32)
+         throw FileProblem("corrupt", path, "its adler32 is " + found + ", the catalogue says " + expected.adler32);
+   }
+   const auto events = CheckContent(file, path, object, columns);
+   if (expected.events >= 0 && events != expected.events)
       throw FileProblem("events", path, "it holds " + std::to_string(events) + " events, the catalogue says " +
-                                           std::to_string(expected));
-   return file;
+                                           std::to_string(expected.events));
 }
 
 // Options of every tree we write. Basket size and flushing are fixed, and in entries: they would
@@ -221,8 +167,8 @@ inline std::string Reproducible(const std::string &path)
 
 inline std::unique_ptr<TFile> Create(const std::string &path)
 {
-   auto file = OpenFile(Reproducible(path), "RECREATE");
-   if (!file || file->IsZombie())
+   std::unique_ptr<TFile> file{new TFile(Reproducible(path).c_str(), "RECREATE")};
+   if (file->IsZombie())
       throw FileProblem("unwritable", path, "it cannot be written");
    return file;
 }
@@ -233,12 +179,12 @@ inline void Gather(const std::vector<std::pair<std::string, std::string>> &trees
 {
    auto out = Create(path);
    for (const auto &[from, object] : trees) {
-      const auto in = OpenFile(from);
-      auto *tree = in ? in->Get<TTree>(object.c_str()) : nullptr;
+      TFile in(from.c_str());
+      auto *tree = in.Get<TTree>(object.c_str());
       if (!tree)
          throw FileProblem("unreadable", from, "there is no tree " + object);
       out->cd();
-      out->SetCompressionSettings(in->GetCompressionSettings());
+      out->SetCompressionSettings(in.GetCompressionSettings());
       std::unique_ptr<TTree> copy{tree->CloneTree(-1, "fast")};
       copy->Write();
    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
@@ -142,7 +143,7 @@ def generate_file(
         ValueError: If the sample is unknown or a number is out of range.
         OSError: If the file cannot be written.
     """
-    from nanolake.generate.writer import write_tree
+    from nanolake.generate.writer import set_identity, write_tree
 
     recipe = sample_of(sample)
     size = cluster_events or (SMALL_CLUSTER if events <= SMALL_FILE else LARGE_CLUSTER)
@@ -156,6 +157,9 @@ def generate_file(
     try:
         layout = branches(recipe.schema, recipe.kind)
         write_tree(partial, layout, _clusters(sample, events, seed, size), cluster_events=size)
+        # Of the content, as far as that follows from the arguments: same arguments, same bytes.
+        content = f"{sample} {events} {seed} {size} {adler32(partial)}"
+        set_identity(partial, uuid.uuid5(uuid.NAMESPACE_OID, content))
         return _publish(partial, path, _summary(sample, partial, events, seed))
     finally:
         partial.unlink(missing_ok=True)

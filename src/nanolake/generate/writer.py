@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -82,3 +84,28 @@ def write_tree(
     if not writer.Close(total):
         raise OSError(f"cannot write {path}: is the disk full?")
     return total
+
+
+def set_identity(path: Path, identity: uuid.UUID) -> None:
+    """Gives a file that was written without one an identity: ROOT's UUID of a file.
+
+    It stands in the header and in the record of the top folder, behind its name.
+
+    Raises:
+        ValueError: If the file has one, or is not laid out as ROOT 6 lays out files.
+    """
+    with open(path, "r+b") as stream:
+        header = stream.read(100)
+        version, begin = struct.unpack(">ii", header[4:12])
+        large = version >= 1_000_000  # of more than 2 GB: positions have 8 bytes
+        name_length = struct.unpack(">i", header[36:40] if large else header[28:32])[0]
+        stream.seek(begin + name_length)
+        wide = struct.unpack(">h", stream.read(2))[0] > 1000
+        places = [57 if large else 45, begin + name_length + (42 if wide else 30)]
+        for place in places:
+            stream.seek(place)
+            if stream.read(18) != struct.pack(">h16x", 1):
+                raise ValueError(f"{path} has an identity already, or is not a file of ROOT 6")
+        for place in places:
+            stream.seek(place + 2)
+            stream.write(identity.bytes)

@@ -12,7 +12,7 @@ from nanolake.lake import content
 from nanolake.lake.client import Did, connect, explained
 from nanolake.replicas import Reading
 
-_FACTS = ("bytes", "adler32", "events")
+_FACTS = ("bytes", "adler32", "events", "uuid")
 
 
 def run(
@@ -77,6 +77,8 @@ def run(
     inspect, counted, samples = catalogue.inspector(program, analysis), [], {}
     for name, entry in entries.items():
         files = found[datasets[name]]
+        if known[datasets[name]].get("identity") != content.IDENTITY:
+            files = [file | {"uuid": None} for file in files]
         counted += _count(inspect, entry["kind"], name, files, replicas)
         rows = [{"path": f["did"], **{k: f[k] for k in _FACTS}} for f in files]
         samples[name] = catalogue.sample_entry(entry, rows, known[datasets[name]])
@@ -133,15 +135,15 @@ def _count(
     """Read the events of the files for which the lake does not know them; returns these files."""
     unknown = [file for file in files if file["events"] is None]
 
-    def events(paths: list[str]) -> list[int]:
-        found = {content["path"]: content["events"] for content in inspect(kind, paths)}
+    def look(paths: list[str]) -> list[Any]:
+        found = {content["path"]: content for content in inspect(kind, paths)}
         return [found[path] for path in paths]
 
     if unknown:
         rows = [{**file, "path": file["did"]} for file in unknown]
         reading = Reading(rows, replicas, sample=sample, unit="catalogue")
-        for file, number in zip(unknown, reading.run(events)[0], strict=True):
-            file["events"] = number
+        for file, seen in zip(unknown, reading.run(look)[0], strict=True):
+            file |= {"events": seen["events"], "uuid": seen["uuid"] or None}
             print(f"{file['did']}: {file['events']} events, read from the file", flush=True)
     return unknown
 

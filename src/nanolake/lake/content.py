@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nanolake import replicas
 from nanolake.errors import LakeError
 from nanolake.lake.client import Did, explained
+
+# In the metadata of a dataset it says what the GUIDs of its files are; others use them otherwise.
+IDENTITY = "TFile.UUID"
 
 
 def adler(value: str | None) -> str | None:
@@ -35,8 +39,8 @@ def files_if_any(client: Any, datasets: Sequence[str]) -> dict[str, list[dict[st
     """The files of datasets, in one call.
 
     Returns:
-        Dataset DID to [{did, bytes, adler32, events}], sorted by name: the order in which they
-        are read must not be that of a database. No files for a dataset that does not exist.
+        Dataset DID to [{did, bytes, adler32, events, uuid}], sorted by name: the order in which
+        they are read must not be that of a database. No files for a dataset that does not exist.
     """
     result: dict[str, list[dict[str, Any]]] = {dataset: [] for dataset in datasets}
     with explained("catalogue"):
@@ -47,6 +51,7 @@ def files_if_any(client: Any, datasets: Sequence[str]) -> dict[str, list[dict[st
                 "bytes": row["bytes"],
                 "adler32": adler(row["adler32"]),
                 "events": row["events"],
+                "uuid": str(uuid.UUID(row["guid"])) if row["guid"] else None,
             }
             result[f"{row['parent_scope']}:{row['parent_name']}"].append(file)
     for files in result.values():

@@ -8,7 +8,7 @@ from typing import Any
 from nanolake import catalogue, embargo
 from nanolake.lake import upload
 from nanolake.lake.client import connect
-from nanolake.lake.content import digest
+from nanolake.lake.content import IDENTITY, digest
 
 
 def run(
@@ -55,6 +55,7 @@ def run(
                 "path": file["path"],
                 "did": f"{target['scope']}:{name}.{file['adler32']}.root",
                 "events": file["events"],
+                "uuid": file["uuid"],
             }
             for file in sample["files"]
         ]
@@ -68,7 +69,8 @@ def run(
             dataset=f"{target['scope']}:{dataset}",
             rse=target["rse"],
             lifetime=target["lifetime"],
-            metadata={what: sample[what]} | ({"embargoed": True} if name in embargoed else {}),
+            metadata={what: sample[what], "identity": IDENTITY}
+            | ({"embargoed": True} if name in embargoed else {}),
             comment="nanolake: input",
             schemes=schemes,
         )

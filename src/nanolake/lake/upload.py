@@ -41,7 +41,7 @@ def put(
 
     Args:
         client: Rucio's.
-        files: [{path, did}], where known with events.
+        files: [{path, did}], where known with events and uuid.
         dataset: DID of the dataset; made if it does not exist.
         rse: RSE expression of the rule; the files go to one of its RSEs.
         lifetime: Days that the rule keeps them, None for ever.
@@ -185,8 +185,9 @@ def _take(client: Any, dataset: str, rse: str, files: Sequence[Mapping[str, Any]
     for file in files:
         row: dict[str, Any] = {**Did.parse(file["did"]).plain(), "state": "C"}
         row |= {"bytes": file["bytes"], "adler32": file["adler32"]}
-        events = file.get("events")
-        dids.append(row if events is None else {**row, "meta": {"events": events}})
+        known = {"events": file.get("events"), "guid": file.get("uuid")}
+        meta = {key: value for key, value in known.items() if value is not None}
+        dids.append({**row, "meta": meta} if meta else row)
     attachment = {**Did.parse(dataset).plain(), "rse": rse, "dids": dids}
     with explained(f"registration in {dataset}"):
         try:
