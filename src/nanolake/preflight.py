@@ -124,19 +124,32 @@ def judge(datasets: Sequence[Dataset], attempts: Sequence[Attempt]) -> None:
     for dataset in datasets:
         mine = [attempt for attempt in attempts if attempt.dataset == dataset.name]
         shown = [attempt for attempt in mine if attempt.credential != "none"]
-        for attempt in mine:
-            if attempt.credential == "none" and attempt.state == "open":
-                raise EmbargoError(
-                    dataset.name,
-                    f"it is embargoed, and {attempt.replica} serves it to anybody",
-                    "read it from storage and caches that ask for a token (`embargo` of the lake's"
-                    " file), and tell the people of this one",
-                )
+        if dataset.embargoed:
+            _judge_nobody(dataset, mine)
         for attempt in shown:
             if attempt.state == "refused":
                 raise _refused(attempt)
         if not any(attempt.state == "open" for attempt in shown):
             raise _closed(dataset, shown)
+
+
+def _judge_nobody(dataset: Dataset, attempts: Sequence[Attempt]) -> None:
+    """Who shows nothing gets it nowhere, and is refused where who shows something gets it."""
+    closed = {one.replica for one in attempts if (one.credential, one.state) == ("none", "refused")}
+    for one in attempts:
+        if one.state == "open" and one.credential == "none":
+            raise EmbargoError(
+                dataset.name,
+                f"it is embargoed, and {one.replica} serves it to anybody",
+                "read it from storage and caches that ask for a token (`embargo` of the lake's"
+                " file), and tell the people of this one",
+            )
+        if one.state == "open" and one.replica not in closed:
+            raise EmbargoError(
+                dataset.name,
+                f"it is embargoed, and whether {one.replica} refuses it to others is not known",
+                "run again; `nanolake doctor --lake NAME` tries it, too",
+            )
 
 
 def run(

@@ -417,7 +417,8 @@ def test_the_doctor_says_what_a_lake_needs_and_what_there_is(
     status, said = doctor()
     assert status == 0
     asked = f"asks for a token, audience {AUDIENCE}, good for 10 min at least"
-    says_too(said, asked, str(bearer.path), "scopes storage.read:/embargo, good for 30 min")
+    says_too(said, asked, f"token in {bearer.path}, of analyst by", "lifetime good for 30 min")
+    says_too(said, f"audience {AUDIENCE}", "scopes storage.read:/embargo")
     says_too(said, SAMPLE, "open to token", embargoed(site))
     for options, words in (
         ({"lifetime": -60}, "it has expired"),
