@@ -55,6 +55,8 @@ test-xrootd: setup-dev ## real XRootD: origins, caches, tokens, certificates, fa
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
+	@envs/setup xrootd
+	python benchmarks/streaming.py
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake

@@ -48,7 +48,8 @@ def test_inputs_arrive_with_what_they_stand_for(lake: Lake, tmp_path: Path, kind
         ingest.run(
             program(), receipt_file, analysis="dimuon", entries={SAMPLE: entry}, streams=STREAMS,
             client=books.client,
-            target={"scope": "cms", "dataset": "{sample}.{key}", "rse": "QOS=FAST", "lifetime": 3},
+            targets={SAMPLE: {"scope": "cms", "dataset": "{sample}.{key}", "rse": "QOS=FAST",
+                              "lifetime": 3}},
         )  # fmt: skip
         return dict(local.read(receipt_file)["datasets"][SAMPLE])
 

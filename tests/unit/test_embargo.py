@@ -69,7 +69,7 @@ def test_without_an_embargoed_place_nothing_is_published():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "urls"}, "takes no embargoed data"),
+        ({"kind": "files"}, "takes no embargoed data"),
         ({"kind": "embedded"}, "takes no embargoed data"),
         ({"embargo": None}, "takes no embargoed data"),
         ({"credential": None}, "credential.kind must be token"),
