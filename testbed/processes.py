@@ -204,10 +204,10 @@ def end(processes: list[psutil.Process], seconds: float) -> None:
     """Ask processes to end, and kill those that have not after some seconds."""
     for process in processes:
         # PostgreSQL takes SIGTERM for "when all clients have left".
-        _send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
+        send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     for process in alive:
-        _send(process, signal.SIGKILL)
+        send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
 
 
@@ -218,7 +218,8 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def _send(process: psutil.Process, number: signal.Signals) -> None:
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    """Send a signal to a process that may have gone."""
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:
@@ -233,7 +234,7 @@ def sweep(folder: Path, definition: Service, *, patience: float = 15) -> None:
     """
     family = of_service(folder, definition)
     if process := supervisor(folder, definition):
-        _send(process, signal.SIGTERM)
+        send(process, signal.SIGTERM)
         family = [one for one in family if one != process]
     end([one for one in family if _name(one) != "postgres"], patience)
     if process:

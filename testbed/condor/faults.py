@@ -1,0 +1,136 @@
+"""What can go wrong in a pool, done to a real one.
+
+pool.faults.power_cut("execute1")
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from testbed import processes
+from testbed.condor import launch, network
+from testbed.condor.configuration import SUBMIT, Host, place
+from testbed.condor.launch import Known
+from testbed.errors import TestbedError
+
+
+class Faults(NamedTuple):
+    """The faults of a pool.
+
+    Args:
+        folder: The pool.
+        known: Its name, its hosts.
+    """
+
+    folder: Path
+    known: Known
+
+    def off(self, daemon: str) -> None:
+        """Stop a daemon of the submit host in order: schedd, negotiator, collector."""
+        self._administer("condor_off", "-fast", "-daemon", daemon)
+
+    def on(self, daemon: str) -> None:
+        """Start a daemon that was stopped."""
+        self._administer("condor_on", "-daemon", daemon)
+
+    def _administer(self, *command: str) -> None:
+        who = {
+            "CONDOR_CONFIG": str(place(self.folder, SUBMIT) / "condor_config"),
+            "CONDOR_IDS": f"{os.geteuid()}.{os.getegid()}",  # without, root would be "condor"
+        }
+        launch.checked(self.folder, self.known, command, **who)
+
+    def kill(self, daemon: str, host: str = "") -> int:
+        """Kill the processes of a daemon with -9; a master starts again what is its own.
+
+        Args:
+            daemon: schedd, negotiator, collector, startd, starter, shadow.
+            host: Only those of this host.
+
+        Returns:
+            How many there were.
+        """
+        found = launch.daemons(self.folder, self.known, daemon, host)
+        for process in found:
+            processes.send(process, signal.SIGKILL)
+        return len(found)
+
+    def power_cut(self, host: str, *, silent: bool = False) -> None:
+        """End everything on a host at once; it stays dead.
+
+        Args:
+            host: The host.
+            silent: Whether nobody is told, as when the power is really gone; else its kernel closes
+                the connections that there are.
+        """
+        self._far(host)
+        if silent:
+            self.cut(host)
+        pid = launch.pids(self.folder, self.known)[host]
+        # The first of a PID namespace: with it, the kernel ends all others.
+        first = [one for one in psutil.Process(pid).children() if not _is_relay(one)]
+        for process in first:
+            processes.send(process, signal.SIGKILL)
+        psutil.wait_procs(first, timeout=10)
+
+    def power_on(self, host: str) -> None:
+        """Start a host again, and wait until it executes jobs."""
+        launch.power_on(self.folder, self.known, self._far(host))
+        launch.wait(self.folder, self.known, 30)
+
+    def cut(self, host: str) -> None:
+        """Cut a host off: nothing reaches it or leaves it, and nobody is told."""
+        self._far(host)
+        for process in self._relays(host):
+            process.suspend()
+        network.set_cable(host, launch.pids(self.folder, self.known), plugged=False)
+
+    def restore(self, host: str) -> None:
+        """Connect a host again that was cut off."""
+        network.set_cable(host, launch.pids(self.folder, self.known), plugged=True)
+        for process in self._relays(host):
+            process.resume()
+
+    def _relays(self, host: str) -> list[psutil.Process]:
+        pid = launch.pids(self.folder, self.known)[host]
+        return [one for one in psutil.Process(pid).children() if _is_relay(one)]
+
+    def _far(self, host: str) -> Host:
+        found = [one for one in self.known.members if one.name == host and host != SUBMIT]
+        if not found:
+            raise TestbedError(f"{host} has no network of its own", "bring a pool up with --hosts")
+        return found[0]
+
+    def evict(self, job: str) -> None:
+        """Let a running job be evicted; it runs again later."""
+        launch.checked(self.folder, self.known, ["condor_vacate_job", "-fast", job])
+
+    def fill(self, host: str = SUBMIT) -> None:
+        """Let the scratch space of a host be full."""
+        self._resize(host, full=True)
+
+    def empty(self, host: str = SUBMIT) -> None:
+        """Let the scratch space of a host be as large as it was."""
+        self._resize(host, full=False)
+
+    def _resize(self, host: str, *, full: bool) -> None:
+        """Change the size of a host's scratch space, so that being full costs no memory."""
+        if os.geteuid() != 0:
+            raise TestbedError("the scratch space is the machine's own", "be root for a small one")
+        pid = launch.pids(self.folder, self.known)[host]
+        scratch = place(self.folder, host) / "execute"
+        seen = os.statvfs(f"/proc/{pid}/root{scratch}")
+        used = max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize
+        size = str(used) if full else launch.SCRATCH
+        command = ["mount", "-o", f"remount,size={size}", str(scratch)]
+        subprocess.run([*network.enter(pid, "mount"), *command], check=True)
+
+
+def _is_relay(process: psutil.Process) -> bool:
+    return any(part.endswith("/relay.py") for part in process.cmdline()[:3])
