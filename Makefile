@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 
-.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake bench clean
+.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake test-xrootd bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,23 +34,29 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-test: check test-unit test-workflow test-lake ## all checks and tests
+test: check test-unit test-workflow test-lake test-xrootd ## all checks and tests
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q --ignore tests/workflow/test_lake.py
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd'
 
 test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
 	@envs/setup postgresql
 	@envs/setup xrootd
-	pytest tests/services -q -k lake
+	pytest tests/services -q -k 'lake and not xrootd'
 	pytest tests/workflow/test_lake.py -q
+
+test-xrootd: setup-dev ## real XRootD: origins, caches, tokens, certificates, faults, runs on them
+	@envs/setup xrootd
+	pytest tests/services -q -k xrootd
+	pytest tests/workflow -q -k xrootd
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
 
-clean: ## remove results, logs, synthetic inputs and the embedded lake; keep the environments
+clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake
+	[ ! -d resources/xrootd ] || .venv/bin/testbed down xrootd
 	rm -rf results logs resources .snakemake

@@ -37,7 +37,7 @@ rule all:
         "<results>/report.html",
         "<results>/provenance/ro-crate-metadata.json",
         receipts(),
-        branch(config["lake"]["publish"], then="<results>/published.json", otherwise=[]),
+        run_receipt(),
 
 
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.

@@ -86,6 +86,9 @@ def _up(service: str, folder: Path, options: dict[str, Any]) -> tuple[Any, str, 
         return found, place, apart if found.known.hosts else use
     if service == "lake":
         return found, place, f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}"
+    from testbed.xrootd import lake
+
+    lake.up(found)
     return found, place, f". {shlex.quote(str(found.folder / 'env/analyst.sh'))}"
 
 
@@ -138,6 +141,61 @@ def run(folder: Path | None, command: tuple[str, ...]) -> None:
         raise TestbedError(f"no pool runs in {folder}", "testbed up condor")
     words = pool.on_submit_host(command)
     os.execvpe(words[0], words, {**os.environ, **pool.environment()})
+
+
+_SITE = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path("resources/xrootd"),
+    show_default=True,
+    help="The site.",
+)
+_OUTPUT = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, made 0600."
+)
+
+
+@main.command()
+@_SITE
+@_OUTPUT
+@click.option("--scope", default="storage.read:/cms", show_default=True)
+@click.option("--audience", help="[default: that of the site's servers]")
+@click.option("--lifetime", default=3600.0, show_default=True, help="Seconds.")
+@click.option("--issuer", default="wlcg", show_default=True)
+def token(folder: Path, output: Path, audience: str | None, **claims: Any) -> None:
+    """Mint a token of the site; -o - prints it."""
+    from testbed.definition import write_private
+    from testbed.xrootd import credentials
+
+    if audience:
+        claims["audience"] = audience
+    made = credentials.token(folder.resolve(), _port(folder), **claims)
+    if output == Path("-"):
+        click.echo(made)
+    else:
+        write_private(output, made)
+
+
+@main.command()
+@click.argument("user", type=click.Choice(["analyst", "guest", "stranger"]))
+@_SITE
+@_OUTPUT
+@click.option("--vo", default="", help="VO whose attributes it has: escape or other.")
+@click.option("--hours", default=24.0, show_default=True)
+def proxy(user: str, folder: Path, output: Path, vo: str, hours: float) -> None:
+    """Make a proxy certificate of USER."""
+    from testbed.xrootd import proxies
+
+    proxies.create(folder.resolve() / "authority", user, output, vo=vo, hours=hours)
+
+
+def _port(folder: Path) -> int:
+    from testbed.xrootd import launch
+
+    known = launch.load(folder)
+    if known is None:
+        raise TestbedError(f"{folder} is not a site", "testbed up xrootd, or name its --folder")
+    return known.ports["issuer"]
 
 
 def _module(service: str) -> Any:

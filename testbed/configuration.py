@@ -26,7 +26,7 @@ lfn2pfn_algorithm_default = hash
 plugins = $metadata
 [conveyor]
 transfertool = testbed-copy
-scheme = file
+scheme = file,https,davs
 """)
 
 _GUNICORN = Template("""\
@@ -68,7 +68,7 @@ _PROGRAM = Template("""\
 command = $command
 priority = $priority
 autorestart = $restart
-startsecs = 4
+startsecs = $seconds
 startretries = 2
 stopsignal = $signal
 stopwaitsecs = 10
@@ -184,6 +184,8 @@ def program(
         signal=signal,
         group=str(not database).lower(),
         restart=str(restart).lower(),
+        # What dies in these seconds is started again whatever `restart` says.
+        seconds=4 if restart else 0,
         more="\n".join(more),
     )
 

@@ -16,7 +16,7 @@ TERABYTE = 10**12
 # Quota in bytes on every RSE; -1: without limit, 0: the account may only look.
 _ACCOUNTS: dict[str, dict[str, Any]] = {
     "root": {"quota": -1, "scopes": ["user.root"]},
-    "analyst": {"quota": TERABYTE, "scopes": ["cms", "user.analyst"]},
+    "analyst": {"quota": TERABYTE, "scopes": ["cms", "user.analyst", "embargo"]},
     "guest": {"quota": 0, "scopes": ["user.guest"]},
 }
 _RSES: dict[str, dict[str, Any]] = {
@@ -26,7 +26,18 @@ _RSES: dict[str, dict[str, Any]] = {
 
 
 class Definition(NamedTuple):
-    """A lake as ``etc/lake.json`` keeps it, secrets included."""
+    """A lake as ``etc/lake.json`` keeps it, secrets included.
+
+    Args:
+        name: Its own.
+        database: sqlite or postgresql.
+        port: Of its REST interface.
+        accounts: Name to quota, scopes and password.
+        rses: Name to attributes and protocols (as Rucio's API takes them); without protocols its
+            files are in the lake's folder.
+        secret: Password of its supervisor.
+        environment: More variables of its processes: what its storage asks them for.
+    """
 
     name: str
     database: str
@@ -34,6 +45,7 @@ class Definition(NamedTuple):
     accounts: dict[str, dict[str, Any]]
     rses: dict[str, dict[str, Any]]
     secret: str
+    environment: dict[str, str] | None = None
 
     @property
     def url(self) -> str:

@@ -11,8 +11,9 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from testbed import configuration, definition, postgres, processes
 from testbed.definition import Definition, private_folder
@@ -46,12 +47,20 @@ class Lake(NamedTuple):
         return path
 
 
-def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lake:
+def up(
+    folder: Path,
+    *,
+    database: str | None = None,
+    storage: Mapping[str, Any] | None = None,
+    seconds: float = 60,
+) -> Lake:
     """Bring the lake of a folder up, or find it running.
 
     Args:
         folder: The lake; made if it does not exist.
         database: sqlite or postgresql; by default what the lake has, sqlite for a new one.
+        storage: `rses` and `environment` of its definition; by default what the lake has, RSEs on
+            this disk for a new one.
         seconds: How long it may take until it answers.
     """
     folder = Path(folder).resolve()
@@ -63,10 +72,12 @@ def up(folder: Path, *, database: str | None = None, seconds: float = 60) -> Lak
                 f"the lake in {folder} has the database {known.database}",
                 f"take it without --database {database}, or choose another folder",
             )
-        lake = _running(folder, known, patience=10) if known else None
+        wanted = known or definition.create(folder, database or "sqlite")
+        wanted = wanted._replace(**(storage or {}))
+        lake = _running(folder, known, patience=10) if wanted == known else None
         if lake and all(state in _ALIVE for _, state, _ in programs(folder)):
             return lake
-        return _start(folder, known or definition.create(folder, database or "sqlite"), seconds)
+        return _start(folder, wanted, seconds)
 
 
 def find(folder: Path) -> Lake | None:
@@ -149,8 +160,9 @@ def _start(folder: Path, known: Definition, seconds: float) -> Lake:
     sockets = processes.make_socket_folder(folder, known)
     private_folder(folder / "log")
     private_folder(folder / "db")
-    for name in known.rses:
-        (folder / "rse" / name).mkdir(parents=True, exist_ok=True)
+    for name, rse in known.rses.items():
+        if "protocols" not in rse:
+            (folder / "rse" / name).mkdir(parents=True, exist_ok=True)
     environment = _environment(folder, known)
     database: dict[str, str] = {}
     if known.database == "postgresql":
@@ -198,6 +210,7 @@ def _environment(folder: Path, known: Definition) -> dict[str, str]:
         "PYTHONPATH": str(library),
         "RUCIO_CONFIG": str(folder / "etc/rucio.cfg"),
         processes.MARK: processes.mark(folder, known),
+        **(known.environment or {}),
     }
 
 

@@ -69,6 +69,7 @@ def supervise(folder: Path, python: Path, environment: dict[str, str]) -> int:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        umask=0o077,  # of its own log; that of its programs is in the file
     )
     if ended.returncode != 0:
         raise TestbedError(f"supervisord: {ended.stderr.strip()}", f"read {folder}/log")

@@ -8,7 +8,7 @@ them. It is a plain mapping, kept as JSON:
      luminosity: {channel: pb-1}, weights: {sample: {channel: weight}}}
 
 The `path` of a file is a local path, a URL, or its DID if a lake holds it; where its bytes are is
-in the replicas beside the catalogue: {path: [{rse, pfn}]}.
+in the replicas beside the catalogue: {path: [{rse, pfn, cache?}]}.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from nanolake import sources
 from nanolake.errors import InputError
+from nanolake.replicas import through
 from nanolake.schema import TREE
 
 
@@ -243,6 +244,7 @@ def run(
     entries: Mapping[str, Mapping[str, Any]],
     streams: Mapping[str, str],
     lake: str,
+    caches: Mapping[str, str | None],
 ) -> None:
     """Make the catalogue of an analysis from paths and URLs; see `build`.
 
@@ -255,11 +257,16 @@ def run(
         entries: See `build`.
         streams: See `build`.
         lake: Name of the lake's file, for the lock.
+        caches: Sample to the cache that it is read through, if there is one.
     """
     catalogue = build(analysis, entries, streams, inspector(program, analysis))
     write(lock_file, lock(lake, None, catalogue["samples"], {}))
-    files = [file["path"] for sample in catalogue["samples"].values() for file in sample["files"]]
-    write(replicas_file, {path: [{"rse": None, "pfn": path}] for path in files})
+    places = {
+        file["path"]: through(caches.get(name), [{"rse": None, "pfn": file["path"]}])
+        for name, sample in catalogue["samples"].items()
+        for file in sample["files"]
+    }
+    write(replicas_file, places)
     write(catalogue_file, catalogue)
 
 

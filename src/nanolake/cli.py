@@ -44,11 +44,24 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-def doctor() -> None:
-    """Say what this machine has, what is missing, and the command that mends it."""
-    from nanolake.doctor import examine, show
+@click.option(
+    "--lake",
+    "lakes",
+    multiple=True,
+    metavar="NAME",
+    help="Also look at this lake (a file of config/lakes, or a path): the credential that it"
+    " asks for, what was found, how long it is good, what it allows, and whether its storage opens"
+    " a file of each dataset of config/config.yaml. May be given several times.",
+)
+def doctor(lakes: tuple[str, ...]) -> None:
+    """Say what this machine has, what is missing, and the command that mends it.
 
-    sys.exit(show(examine()))
+    The exit status is 1 if anything that is needed is missing.
+    """
+    from nanolake.doctor import examine, examine_lake, show
+
+    findings = [*examine(), *(finding for name in lakes for finding in examine_lake(name))]
+    sys.exit(show(findings))
 
 
 @main.command()

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nanolake.config_checks import cross_checks
+from nanolake.config_checks import cross_checks, embargo_checks
 from nanolake.errors import NanolakeError
 from nanolake.validation import complete, nearest, plain, problems
 
@@ -124,6 +124,8 @@ def resolve(
     wrong += more or cross_checks(good, catalogue["analyses"], schema, Path(source).name)
     lake, more = _lake(lake or str(resolved["lake"]), schemas)
     wrong += more
+    if not wrong:
+        wrong += embargo_checks({**good, "lake": lake}, catalogue["analyses"])
     if wrong:
         raise ConfigError(wrong)
 
@@ -257,8 +259,58 @@ def client_settings(lake: Mapping[str, Any]) -> dict[str, str | None]:
 def dataset_did(config: Mapping[str, Any], sample: str) -> str:
     """DID of the dataset of a sample that is in the lake already."""
     lake = config["lake"]
-    pattern = lake["datasets"].get(sample, lake["dataset"])
+    private = (lake["embargo"] or {}).get("dataset") if embargoed(config, sample) else None
+    pattern = lake["datasets"].get(sample, private or lake["dataset"])
     return str(pattern).replace("{sample}", sample)
+
+
+def embargoed(config: Mapping[str, Any], sample: str) -> bool:
+    """Whether a sample is embargoed."""
+    return bool(dataset(config, sample).get("embargoed"))
+
+
+def is_private(config: Mapping[str, Any], part: str = "run") -> bool:
+    """Whether a part of the results (an analysis, or `run`) is made from any embargoed data."""
+    parts = config["analyses"] if part == "run" else [part]
+    return any(embargoed(config, name) for one in parts for name in samples(config, one))
+
+
+def ingest_target(config: Mapping[str, Any], sample: str) -> dict[str, Any] | None:
+    """Where a sample is uploaded to: scope, dataset, rse, lifetime; None if the lake takes none."""
+    lake = config["lake"]
+    block = lake["embargo"] or {"ingest": None} if embargoed(config, sample) else lake
+    return dict(block["ingest"]) if block["ingest"] else None
+
+
+def publish_target(config: Mapping[str, Any], part: str) -> dict[str, Any] | None:
+    """Where a part of the results (an analysis, or `run`) is published; None if nowhere."""
+    lake = config["lake"]
+    block = lake["embargo"] or {"publish": None} if is_private(config, part) else lake
+    return dict(block["publish"]) if block["publish"] else None
+
+
+def licence(config: Mapping[str, Any]) -> str:
+    """SPDX identifier of the licence of the results: open data's is not that of embargoed ones."""
+    chosen = str(config["licence"])
+    return "LicenseRef-embargoed" if is_private(config) and chosen == "CC0-1.0" else chosen
+
+
+def closed(config: Mapping[str, Any]) -> bool:
+    """Whether something is to be read that storage does not give to anybody."""
+    return bool(config["lake"]["credential"]) or is_private(config)
+
+
+def cache(config: Mapping[str, Any], sample: str) -> str | None:
+    """The cache that a sample is read through; that of an embargoed one asks for tokens."""
+    lake = config["lake"]
+    if embargoed(config, sample):
+        return (lake["embargo"] or {}).get("cache")
+    return lake["read"]["cache"]
+
+
+def caches(config: Mapping[str, Any], analysis: str) -> dict[str, str | None]:
+    """The cache of every sample of an analysis."""
+    return {name: cache(config, name) for name in samples(config, analysis)}
 
 
 def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
@@ -266,7 +318,7 @@ def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
 
     Returns:
         datasets (sample to DID; none if they are those of the receipts), client, rse, schemes,
-        relock.
+        relock, embargoed (samples).
     """
     if not has_rucio(config):
         return {}
@@ -278,16 +330,18 @@ def reading(config: Mapping[str, Any], analysis: str) -> dict[str, Any]:
         "rse": lake["read"]["rse"],
         "schemes": lake["read"]["schemes"],
         "relock": config["relock"],
+        "embargoed": [s for s in samples(config, analysis) if embargoed(config, s)],
     }
 
 
-def publishing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Where results are published: results (folder), campaign, client, target."""
+def publishing(config: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """How a part is published: results (folder), campaign, client, target, schemes."""
     return {
         "results": config["results"],
         "campaign": config["campaign"],
         "client": client_settings(config["lake"]),
-        "target": config["lake"]["publish"],
+        "target": publish_target(config, part),
+        "schemes": config["lake"]["read"]["schemes"],
     }
 
 

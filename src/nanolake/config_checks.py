@@ -78,3 +78,37 @@ def _dataset_checks(
         total = sum(file["events"] for file in where["files"])
         if total != where["events"]:
             yield f"places.{name}.events: {where['events']}, but its files have {total}"
+
+
+def embargo_checks(config: Mapping[str, Any], analyses: Mapping[str, Any]) -> Iterator[str]:
+    """What would let embargoed data, or what is made from them, be seen without a token.
+
+    Args:
+        config: config.yaml, completed, with the contents of the lake's file in `lake`.
+        analyses: Those of datasets.yaml.
+    """
+    private = [
+        sample
+        for analysis in config["analyses"]
+        for sample, entry in analyses[analysis]["datasets"].items()
+        if entry.get("embargoed")
+    ]
+    if not private:
+        return
+    lake, what = config["lake"], f"embargoed data ({', '.join(private)})"
+    if lake["kind"] != "rucio" or lake["embargo"] is None:
+        yield (
+            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio whose"
+            " file has `embargo`"
+        )
+        return
+    if (lake["credential"] or {}).get("kind") != "token":
+        yield f"lake: credential.kind must be token: {what} are read with tokens only"
+    if "file" in lake["read"]["schemes"]:
+        yield f"lake: read.schemes: a file system asks for no token; {what} need root or https"
+    for key in ("ingest", "publish"):
+        ours, public = lake["embargo"][key], lake[key]
+        if ours and public and ours["scope"] == public["scope"]:
+            yield f"lake: embargo.{key}.scope is {ours['scope']!r}, the scope of public data too"
+    if lake["inputs"] == "ingested" and not lake["embargo"]["ingest"]:
+        yield f"lake: embargo.ingest is missing: it says where {what} are uploaded"

@@ -6,12 +6,12 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from nanolake import engine
-from nanolake.errors import NanolakeError
+from nanolake import config, engine, preflight
+from nanolake.errors import InputError, LakeError, NanolakeError
 from nanolake.root import installation
 
 
@@ -91,7 +91,16 @@ def _folder(what: str, path: str) -> Finding:
 
 def examine() -> list[Finding]:
     """Look at this machine."""
-    packages = ("snakemake", "rucio-clients", "hist", "mplhep", "uproot", "pandas", "rich")
+    packages = (
+        "snakemake",
+        "rucio-clients",
+        "xrootd",
+        "hist",
+        "mplhep",
+        "uproot",
+        "pandas",
+        "rich",
+    )
     return [
         _python(),
         _root(),
@@ -104,12 +113,88 @@ def examine() -> list[Finding]:
     ]
 
 
+def examine_lake(name: str) -> list[Finding]:
+    """Look at what a lake asks for, and whether its storage opens a file of each dataset.
+
+    Args:
+        name: Of a file of config/lakes, or a path.
+
+    Raises:
+        ConfigError: There is no such lake, or the configuration is wrong.
+    """
+    given = config.load_yaml("config/config.yaml") if os.path.exists("config/config.yaml") else {}
+    resolved = config.resolve({**given, "lake": name})
+    lake = resolved["lake"]
+    from nanolake.lake import first_files  # these need a second to load
+    from nanolake.lake.session import running
+
+    findings = [Finding(f"lake {lake['name']}", "ok", _asked(lake["credential"]))]
+    if not config.closed(resolved):
+        return findings
+    try:
+        findings += _credential(lake)
+        with running(lake):
+            datasets = first_files.datasets(resolved)
+        preflight.check_lake(lake, datasets)
+    except LakeError as error:
+        return [*findings, Finding(error.what, "missing", error.problem, error.remedy)]
+    if not datasets:
+        findings.append(Finding("datasets", "optional", "none is known yet", "nanolake run"))
+    return [*findings, *_opens(datasets, lake["credential"])]
+
+
+def _asked(need: Mapping[str, Any] | None) -> str:
+    """What a lake asks for, in words."""
+    if not need:
+        return "asks for no credential"
+    asked = [f"{key} {need[key]}" for key in ("audience", "issuer", "vo") if need[key]]
+    words = {"token": "a token", "x509": "an x509 proxy", "any": "a token or an x509 proxy"}
+    kept = f"good for {need['minutes']:g} min at least"
+    return f"asks for {', '.join([words[need['kind']], *asked, kept])}"
+
+
+def _credential(lake: Mapping[str, Any]) -> list[Finding]:
+    """The credential at hand; what storage may still refuse is seen when it is opened."""
+    from nanolake.credential_checks import covers
+
+    found = preflight.check_lake(lake)
+    if not found:
+        return []
+    findings = [Finding("credential", "ok", str(found))]
+    writes = lake["publish"] and found.kind == "token"
+    if writes and not covers(found, "storage.create", ""):
+        said = "the token may not write: results are not published on storage that asks for tokens"
+        remedy = "get a token with storage.create and storage.modify"
+        findings.append(Finding("publish", "optional", said, remedy))
+    return findings
+
+
+def _opens(
+    datasets: Sequence[preflight.Dataset], need: Mapping[str, Any] | None
+) -> Iterator[Finding]:
+    """One line for each attempt to open a dataset, and what is wrong with it."""
+    attempts = preflight.probe(datasets, need)
+    for dataset in datasets:
+        state, remedy = "ok", ""
+        try:
+            preflight.judge([dataset], attempts)
+        except (InputError, LakeError) as error:
+            state, remedy = "missing", error.remedy
+        for one in attempts:
+            if one.dataset == dataset.name:
+                shown = "nobody" if one.credential == "none" else one.credential
+                found = f"{one.state} to {shown} in {one.seconds:.1f} s: {one.replica} {one.said}"
+                yield Finding(dataset.name, state, found.rstrip(), remedy)
+
+
 def show(findings: Sequence[Finding]) -> int:
     """Print the findings; the exit status is 1 if anything needed is missing."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("", "found", "remedy", box=None)
+    # What is to be typed or copied is never cut.
+    columns = [Column(name, overflow="fold") for name in ("", "found", "remedy")]
+    table = Table(*columns, box=None)
     colours = {"ok": "green", "optional": "yellow", "missing": "red"}
     for finding in findings:
         mark = f"[{colours[finding.state]}]{finding.state:>8}[/] {finding.what}"

@@ -17,6 +17,7 @@ def run(
     outputs: Sequence[str],
     *,
     options: Mapping[str, Any],
+    label: str = "Open Data",
 ) -> None:
     """Draw the plots of an analysis.
 
@@ -26,12 +27,14 @@ def run(
         catalogue_file: Its catalogue, for the luminosities.
         outputs: `<name>.png` and `<name>.pdf` for every plot.
         options: The analysis's own section of the configuration.
+        label: What stands beside CMS on the plots.
 
     Raises:
         KeyError: A histogram is missing.
     """
     from nanolake import plotting
 
+    plotting.EXTRA_TEXT.set(label)
     histograms = plotting.read_histograms(histogram_file)
     luminosity = read(catalogue_file)["luminosity"]
     for name, figure in analyses.load(analysis).figures(histograms, luminosity, options):

@@ -166,7 +166,7 @@ def _publish(target: Path, write: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     write(part)
-    part.chmod(0o755)
+    part.chmod(part.stat().st_mode | (part.stat().st_mode & 0o444) >> 2)  # who reads may run it
     os.replace(part, target)
 
 

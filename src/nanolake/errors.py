@@ -1,8 +1,13 @@
 """The errors a user meets: each says what went wrong, where, and what to do about it."""
 
+from nanolake import redact
+
 
 class NanolakeError(Exception):
-    """Base of all errors that are printed without a traceback."""
+    """Base of all errors that are printed without a traceback; no message holds a credential."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact.secrets(message))
 
 
 class InputError(NanolakeError):
@@ -32,6 +37,26 @@ class LakeError(NanolakeError):
     def __init__(self, what: str, problem: str, remedy: str) -> None:
         super().__init__(f"{what}: {problem}\n  remedy:  {remedy}")
         self.what, self.problem, self.remedy = what, problem, remedy
+
+
+class CredentialError(LakeError):
+    """A credential is missing, cannot be used, or storage refuses it.
+
+    Args:
+        what: The kind of credential and the file or variable that holds it; never its content.
+        problem: What is wrong.
+        remedy: What the user can do about it.
+    """
+
+
+class EmbargoError(LakeError):
+    """Embargoed data would be seen by somebody who must not see them.
+
+    Args:
+        what: Sample, DID, file or place that it is about.
+        problem: What is wrong.
+        remedy: What the user can do about it.
+    """
 
 
 class BooksError(NanolakeError):

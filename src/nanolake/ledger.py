@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nanolake import caches
 from nanolake.catalogue import read, write
 
 _SUMMED = ("read", "bytes_read", "wall_seconds", "cpu_seconds")
@@ -19,12 +20,20 @@ def totals(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def run(books_files: Sequence[str], ledger_file: str) -> None:
-    """Put the books of all samples into one ledger: {totals, samples, units}."""
+def run(books_files: Sequence[str], ledger_file: str, *, monitoring: str | None = None) -> None:
+    """Put the books of all samples into one ledger: {totals, samples, units, caches}.
+
+    Args:
+        books_files: The closed books of all samples.
+        ledger_file: Output.
+        monitoring: What the cache of the lake has said, see `caches.activity`.
+    """
     books = [read(path) for path in books_files]
     units = [unit for sample in books for unit in sample["units"]]
     samples = [{k: v for k, v in sample.items() if k != "units"} for sample in books]
-    write(ledger_file, {"totals": totals(units), "samples": samples, "units": units})
+    told = caches.activity(monitoring, units) if monitoring else []
+    content = {"totals": totals(units), "samples": samples, "units": units, "caches": told}
+    write(ledger_file, content)
 
 
 def cutflow_rows(

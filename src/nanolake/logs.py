@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nanolake import redact
 from nanolake.errors import NanolakeError
 
 
@@ -31,6 +32,6 @@ def logged(path: str) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(1)
     except Exception:
-        traceback.print_exc()
-        sys.stderr.flush()
+        # A library's error may quote what it was given.
+        print(redact.secrets(traceback.format_exc()), file=sys.stderr, flush=True)
         os._exit(1)

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,9 @@ UNCERTAINTY = "Stat. unc."
 SIGNAL_RED = "#bf2229"
 ZZ_BLUE = "#92c5eb"
 ZZ_EDGE = "#3f7fb5"
+
+# What stands beside "CMS" on a plot.
+EXTRA_TEXT = ContextVar("EXTRA_TEXT", default="Open Data")
 
 FIGURE_SIZE = (10.0, 10.0)  # inches; the font sizes of mplhep's CMS style are made for it
 DPI = 90  # 900 pixels wide
@@ -325,7 +329,8 @@ def _canvas(luminosity: float, energy: float, bottom: float = 0.11) -> tuple[Fig
     axes = figure.add_axes((0.16, bottom, 0.8, 0.93 - bottom))
     right = f"{luminosity_text(luminosity)} ({energy:g} TeV)"
     # Adjusting to an axis' power of ten would open a figure of pyplot (mplhep 1.3).
-    mplhep.cms.label("Open Data", data=True, rlabel=right, loc=0, scilocator_adjust=False, ax=axes)
+    label = EXTRA_TEXT.get()
+    mplhep.cms.label(label, data=True, rlabel=right, loc=0, scilocator_adjust=False, ax=axes)
     return figure, axes
 
 

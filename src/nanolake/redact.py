@@ -1,8 +1,8 @@
 """Takes out of texts and documents what must not leave the machine.
 
-Credentials (user parts and queries of URLs, values under secret-looking names, JSON web tokens)
-and absolute paths, of which only the last name stays: `…/name`. DIDs (`scope:/name`) and relative
-paths are left alone.
+Credentials (user parts and queries of URLs, values under secret-looking names, JSON web tokens,
+keys and certificates) and absolute paths, of which only the last name stays: `…/name`. DIDs
+(`scope:/name`) and relative paths are left alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _ASSIGNED = re.compile(
     rf"([\w-]*{_SECRET}[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',}}&]+", re.IGNORECASE
 )
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+# Keys and certificates, whole or cut short.
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----(?:.*?-----END [A-Z0-9 ]+-----|.*)", re.DOTALL)
 # A URL ends at a blank, at a quote, or where the next URL of a list begins.
 _URL = re.compile(r"([A-Za-z][\w+.-]*)://([^\s\"'<>]*?)(?=,[A-Za-z][\w+.-]*://|[\s\"'<>]|$)")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
@@ -45,11 +47,16 @@ def url(text: str) -> str:
     return f"{scheme}://{authority}{slash}{path}"
 
 
+def secrets(value: str) -> str:
+    """A text without tokens, keys and certificates; everything else in it stays."""
+    return _PEM.sub(REMOVED, _JWT.sub(REMOVED, value))
+
+
 def text(value: str) -> str:
     """A text without credentials and absolute paths."""
     if value.startswith(("/", "~/")) and "\n" not in value:
         return _name(value)  # the whole of it is a path, blanks in it or not
-    value = _URL.sub(lambda match: url(match[0]), _JWT.sub(REMOVED, value))
+    value = _URL.sub(lambda match: url(match[0]), secrets(value))
     value = _ASSIGNED.sub(rf"\g<1>{REMOVED}", value)
     return _PATHS.sub(lambda match: ":".join(map(_name, match[0].split(":"))), value)
 

@@ -12,6 +12,40 @@ from nanolake.errors import InputError
 Replica = Mapping[str, Any]
 
 
+def through(cache: str | None, replicas: Sequence[Replica]) -> list[dict[str, Any]]:
+    """Replicas read through a cache, and after them the same ones directly.
+
+    Args:
+        cache: URL of a cache, e.g. root://cache.site:1094, which serves the paths of its origin;
+            with {url} in it the cache forwards to the storage that this is replaced by. None for
+            no cache.
+        replicas: [{rse, pfn}], best first. Those whose protocol is not the cache's are only direct.
+
+    Returns:
+        [{rse, pfn, cache}] through the cache, then the replicas as they are.
+    """
+    cached = {
+        url: {"rse": replica["rse"], "pfn": url, "cache": cache}
+        for replica in replicas
+        if cache and (url := _at_cache(cache, replica["pfn"]))
+    }
+    return [*cached.values(), *map(dict, replicas)]
+
+
+def _at_cache(cache: str, pfn: str) -> str | None:
+    """The URL of a replica at a cache; None if the cache speaks another protocol."""
+    scheme, _, rest = pfn.partition("://")
+    if _PROTOCOL.get(scheme) != _PROTOCOL.get(cache.partition("://")[0]):
+        return None
+    if "{url}" in cache:
+        return cache.replace("{url}", pfn)
+    return f"{cache.rstrip('/')}/{rest.partition('/')[2]}"
+
+
+_PROTOCOL = {"root": "root", "roots": "root", "xroot": "root", "xroots": "root",
+             "https": "https", "davs": "https"}  # fmt: skip
+
+
 class Reading:
     """The files of one unit, each read from one of its replicas; failed ones are remembered.
 

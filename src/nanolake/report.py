@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import __version__
+from nanolake import __version__, infrastructure
 from nanolake.catalogue import read
 
 
@@ -33,23 +33,6 @@ def _cutflow(path: str) -> dict[str, list[tuple[str, int, str]]]:
 
 def _of(paths: Sequence[str], analysis: str) -> list[str]:
     return [path for path in paths if f"/{analysis}/" in path]
-
-
-def _storage(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How each storage element did: inputs opened there, their size, replicas that failed."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def row(rse: str | None, access: str) -> dict[str, Any]:
-        empty = {"rse": rse, "access": access, "opened": 0, "bytes": 0, "failed": 0}
-        return rows.setdefault((rse or "", access), empty)
-
-    for file in (file for unit in units for file in unit["files"]):
-        used = row(file["rse"], file["access"])
-        used["opened"] += 1
-        used["bytes"] += file["bytes"] or 0
-        for failed in file["failed"]:
-            row(failed["rse"], file["access"])["failed"] += 1
-    return [rows[key] for key in sorted(rows)]
 
 
 def content(
@@ -87,7 +70,12 @@ def content(
         "totals": ledger["totals"],
         "analyses": shown,
         "published": [read(path) for path in receipts],
-        "storage": _storage(ledger["units"]),
+        "storage": infrastructure.storage(ledger["units"]),
+        "caches": infrastructure.caches(ledger["caches"]),
+        "pictures": infrastructure.pictures(ledger["units"]),
+        "efficiency": infrastructure.efficiency,
+        "rate": infrastructure.rate,
+        "source": infrastructure.source,
         "software": [dict(items) for items in sorted(software)],
     }
 

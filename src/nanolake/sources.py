@@ -7,14 +7,14 @@ three are None where nobody has said.
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from nanolake.errors import InputError
+from nanolake import protocols
+from nanolake.errors import CredentialError, InputError
 
 _BLOCK = 1 << 20
 
@@ -84,29 +84,35 @@ def verify(file: Mapping[str, Any], name: str, *, how: str = "checksum") -> None
         raise InputError(name, path, problem, "copy it again: its content is damaged or replaced")
 
 
+def environment() -> dict[str, str]:
+    """Stand-in until branch engine is merged."""
+    return {**_FAIL_FAST, **os.environ}
+
+
+_FAIL_FAST = {
+    "XRD_REQUESTTIMEOUT": "30",
+    "XRD_STREAMTIMEOUT": "15",
+    "XRD_CONNECTIONWINDOW": "5",
+    "XRD_CONNECTIONRETRY": "2",
+    "XRD_STREAMERRORWINDOW": "0",
+    "XRD_TIMEOUTRESOLUTION": "1",
+}
+
+
 def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:
     """Copy a replica to a local path; the caller compares it with the catalogue.
 
     Raises:
         InputError: It cannot be read.
+        CredentialError: Its storage wants another credential.
     """
-    path, remedy = local_path(pfn), "see that its storage is up; another replica is tried"
-    if not is_remote(path):
-        try:
-            shutil.copyfile(path, target)
-        except OSError as error:
-            raise InputError(
-                name, pfn, f"it cannot be copied ({error.strerror})", remedy
-            ) from error
-    elif not _copy_by_root(path, target):
-        raise InputError(name, pfn, "it cannot be copied (ROOT's messages are above)", remedy)
-
-
-def _copy_by_root(url: str, target: str | os.PathLike[str]) -> bool:
-    """Copy with the XRootD client of ROOT."""
-    import ROOT
-
-    return bool(ROOT.TFile.Cp(url, str(target), False))
+    try:
+        protocols.protocol(pfn).get(pfn, target)
+    except protocols.StorageError as error:
+        if error.kind == "refused":
+            raise CredentialError(name, f"{pfn}: {error}", protocols.REFUSED) from error
+        remedy = "see that its storage is up; another replica is tried"
+        raise InputError(name, pfn, f"it cannot be copied ({error})", remedy) from error
 
 
 def _status(path: str, name: str) -> os.stat_result:

@@ -22,8 +22,10 @@ from testbed.condor.faults import Faults
 from testbed.condor.launch import Known
 from testbed.condor.security import LIFETIME, SCOPE
 from testbed.errors import TestbedError
+from testbed.lake import find as find_lake
 from testbed.xrootd import Site
 from testbed.xrootd import find as find_site
+from testbed.xrootd.lake import folder as site_lake
 
 
 class Pool(NamedTuple):
@@ -142,16 +144,16 @@ def up(
         seconds: How long it may take until all of it answers.
     """
     folder = Path(folder).resolve()
+    launch.check(hosts or 0)
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = launch.load(folder) or launch.create(folder)
         wanted = known.hosts if hosts is None else hosts
-        launch.check(wanted)
         trusted = _site(site or known.site)
         asked = known._replace(
             hosts=wanted,
             site=str(trusted.folder) if trusted else "",
-            ports=sorted(trusted.known.ports.values()) if trusted else [],
+            ports=_ports(trusted),
             expose=known.expose if expose is None else sorted(expose),
             show=known.show if show is None else [str(Path(path).resolve()) for path in show],
         )
@@ -172,6 +174,16 @@ def _site(folder: Path | str) -> Site | None:
     if found is None:
         raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
     return found
+
+
+def _ports(site: Site | None) -> list[int]:
+    """Give the ports of a site's servers, and of its lake if it has one."""
+    if site is None:
+        return []
+    lake = find_lake(site_lake(site))
+    return sorted(
+        [*site.known.ports.values(), *([int(lake.url.rsplit(":", 1)[1])] if lake else [])]
+    )
 
 
 def find(folder: Path) -> Pool | None:

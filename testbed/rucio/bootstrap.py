@@ -74,20 +74,28 @@ def _account(name: str, one: dict[str, Any], session: Any) -> None:
             scope.add_scope(InternalScope(owned), internal, session=session)
 
 
+def _protocols(name: str, one: dict[str, Any]) -> list[dict[str, Any]]:
+    """The protocols of an RSE: those of the definition, or files in the lake's folder."""
+    on_disk = {"scheme": "file", "hostname": "localhost", "port": 0,
+               "prefix": f"{Path('rse', name).absolute()}/",
+               "impl": "rucio.rse.protocols.posix.Default", "domains": _EVERY_WAY}  # fmt: skip
+    return one.get("protocols", [on_disk])
+
+
 def _rse(name: str, one: dict[str, Any], session: Any) -> str:
     if not rse.rse_exists(name, session=session):
         rse.add_rse(name, deterministic=True, session=session)
     rse_id: str = rse.get_rse_id(name, session=session)
     for key, value in {**one["attributes"], "greedyDeletion": True}.items():
         rse.add_rse_attribute(rse_id, key, value, session=session)
-    prefix = f"{Path('rse', name).absolute()}/"
-    protocols = rse.get_rse_protocols(rse_id, session=session)["protocols"]
-    if not protocols:
-        protocol = {"scheme": "file", "hostname": "localhost", "port": 0, "prefix": prefix,
-                    "impl": "rucio.rse.protocols.posix.Default", "domains": _EVERY_WAY}  # fmt: skip
-        rse.add_protocol(rse_id, protocol, session=session)
-    elif protocols[0]["prefix"] != prefix:  # the lake's folder has moved
-        rse.update_protocols(rse_id, "file", {"prefix": prefix}, "localhost", 0, session=session)
+    there = rse.get_rse_protocols(rse_id, session=session)["protocols"]
+    for protocol in _protocols(name, one):
+        old = [p for p in there if p["scheme"] == protocol["scheme"]]
+        if any(protocol.items() <= p.items() for p in old):
+            continue
+        if old:  # the lake's folder has moved, or the storage has
+            rse.del_protocols(rse_id, protocol["scheme"], session=session)
+        rse.add_protocol(rse_id, dict(protocol), session=session)
     return rse_id
 
 

@@ -28,7 +28,7 @@ from rucio.db.sqla.constants import (
 from rucio.db.sqla.session import db_session
 from sqlalchemy import Select, func, select
 
-from testbed.rucio.transfers import COPIES, NAME
+from testbed.rucio.transfers import COPIES, NAME, SCHEMES
 
 _IN_FLIGHT = (RequestState.SUBMITTED,)
 _ENDED = (
@@ -142,7 +142,7 @@ def _submit(heartbeat_handler: HeartbeatHandler) -> None:
         set_last_processed_by=False, heartbeat_handler=heartbeat_handler,
     )  # fmt: skip
     submitter._handle_requests(
-        batch, transfertools=[NAME], schemes=["file"], failover_schemes=[], max_sources=4,
+        batch, transfertools=[NAME], schemes=SCHEMES, failover_schemes=[], max_sources=4,
         timeout=None, transfertool_kwargs={}, metrics=submitter.METRICS,
     )  # fmt: skip
 

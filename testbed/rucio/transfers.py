@@ -1,7 +1,8 @@
 """A transfer tool that moves bytes between the RSEs of this machine.
 
-Rucio's own tools need an FTS server, or move nothing. This one copies in threads of the daemons'
-process, outside any transaction, and verifies size and adler32 before a file gets its final name.
+Rucio's own tools need an FTS server, or move nothing. This one copies files in threads of the
+daemons' process, or lets storage copy them, outside any transaction, and verifies size and adler32
+before a file gets its final name.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from rucio.transfertool.transfertool import (
     TransferToolBuilder,
 )
 
+from testbed.rucio import webdav
+
 LOG = logging.getLogger(__name__)
 NAME = "testbed-copy"
+SCHEMES = ["file", "https", "davs"]
 _CHUNK = 4 * 1024 * 1024
 
 
@@ -70,6 +74,14 @@ def copy_verified(source: Path, target: Path, size: int | None, adler32: str | N
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _copy(source: str, target: str, size: int | None, adler32: str | None) -> str:
+    """Copy as the scheme of the URLs, which both have, demands; says how."""
+    if not source.startswith("file:"):
+        return webdav.copy_verified(source, target, size, adler32)
+    copy_verified(_path(source), _path(target), size, adler32)
+    return "copied"
 
 
 def _path(url: str) -> Path:
@@ -120,12 +132,12 @@ class Copies:
         started, errors = _now(), []
         for source in sources:
             try:
-                copy_verified(_path(source), _path(target), size, adler32)
+                how = _copy(source, target, size, adler32)
             except (OSError, ValueError) as error:
                 LOG.warning("%s -> %s: %s", source, target, error)
                 errors.append(f"{source}: {error}")
             else:
-                LOG.info("%s -> %s", source, target)
+                LOG.info("%s -> %s: %s", source, target, how)
                 return Outcome(request, "", started, _now())
         return Outcome(request, "; ".join(errors)[:900] or "no source", started, _now())
 
@@ -152,11 +164,11 @@ class _Report(TransferStatusReport):
 
 
 class CopyTool(Transfertool):
-    """Copies files between RSEs with the file protocol."""
+    """Copies files between RSEs that both have the file protocol, or both https."""
 
     external_name = NAME
     required_rse_attrs = ()
-    supported_schemes = frozenset({"file"})
+    supported_schemes = frozenset(SCHEMES)
 
     def __init__(self, external_host: str = NAME, logger: Any = logging.log) -> None:
         super().__init__(external_host, logger)
@@ -210,3 +222,4 @@ class CopyTool(Transfertool):
 
 
 transfer_core.TRANSFERTOOL_CLASSES_BY_NAME[NAME] = CopyTool
+webdav.install()

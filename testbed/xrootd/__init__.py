@@ -4,6 +4,7 @@ site = up(Path("resources/xrootd"))
 site.url("fast", path="/lake/cms/...")
 """
 
+from testbed.xrootd import lake
 from testbed.xrootd.site import Site, down, find, programs, up
 
-__all__ = ["Site", "down", "find", "programs", "up"]
+__all__ = ["Site", "down", "find", "lake", "programs", "up"]

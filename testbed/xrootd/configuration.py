@@ -60,8 +60,8 @@ xrd.port $port
 xrd.protocol XrdHttp:$port libXrdHttp.so
 $clients
 $exports
-all.adminpath $folder/run/$name
-all.pidpath $folder/run/$name
+all.adminpath $sockets
+all.pidpath $sockets
 http.header2cgi Authorization authz
 http.listingdeny no
 """)
@@ -146,11 +146,12 @@ u gm_xcache {PREFIX} rl
 """
 
 
-def write(folder: Path, ports: dict[str, int]) -> None:
+def write(folder: Path, sockets: Path, ports: dict[str, int]) -> None:
     """Write the configuration of every server.
 
     Args:
         folder: The site.
+        sockets: Where servers put sockets, whose paths must be short.
         ports: Of every server, of the issuer and of the monitoring, by name.
     """
     etc = private_folder(folder / "etc")
@@ -163,14 +164,15 @@ def write(folder: Path, ports: dict[str, int]) -> None:
     write_private(etc / "authdb", _AUTHDB)
     mapped = (f'"{authority.subject(name)}" gm_{name}\n' for name in ("guest", "xcache"))
     write_private(etc / "grid-mapfile", "".join(mapped))
-    for name, server in SERVERS.items():
-        write_private(etc / f"{name}.cfg", _server(folder, name, server, ports))
+    for name in SERVERS:
+        write_private(etc / f"{name}.cfg", _server(folder, sockets, name, ports))
         extra = etc / f"{name}.extra.cfg"
         if not extra.exists():
             write_private(extra, "")
 
 
-def _server(folder: Path, name: str, server: Server, ports: dict[str, int]) -> str:
+def _server(folder: Path, sockets: Path, name: str, ports: dict[str, int]) -> str:
+    server = SERVERS[name]
     parts = [_COMMON]
     if server.secure or server.tls:
         parts.append(_TLS)
@@ -183,6 +185,7 @@ def _server(folder: Path, name: str, server: Server, ports: dict[str, int]) -> s
     return Template(text + "continue $folder/etc/$name.extra.cfg\n").substitute(
         name=name,
         folder=folder,
+        sockets=sockets,
         port=ports[name],
         clients="\n".join(f"xrd.allow host {one}" for one in server.clients),
         exports="\n".join(f"all.export {path}" for path in exports),

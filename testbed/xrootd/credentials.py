@@ -6,7 +6,9 @@ env/<user>.sh                             to be sourced; prints nothing
 
 from __future__ import annotations
 
+import os
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,12 @@ from testbed.xrootd import issuer, proxies
 from testbed.xrootd.configuration import AUDIENCE, EMBARGOED, PUBLIC
 
 _DAY = 24 * 3600.0
-_OWN = "/user/analyst"
-_WRITES = ("modify", "create")
+_PATHS = (f"/{PUBLIC}", f"/{EMBARGOED}", "/user/analyst")
 _SCOPES = {
-    "analyst": [
-        *(f"storage.read:{path}" for path in (f"/{PUBLIC}", f"/{EMBARGOED}", _OWN)),
-        *(f"storage.{verb}:{path}" for verb in _WRITES
-          for path in (f"/{PUBLIC}", f"/{EMBARGOED}", _OWN)),
-    ],
+    "analyst": [f"storage.{verb}:{p}" for verb in ("read", "modify", "create") for p in _PATHS],
     "guest": [f"storage.read:/{PUBLIC}"],
-}  # fmt: skip
-# Whose certificate has the attributes of which VO.
+}
+# The VO whose attributes a user's proxy has.
 _VOS = {"analyst": "escape", "guest": "", "stranger": "other", "xcache": ""}
 
 
@@ -41,9 +38,15 @@ def create(folder: Path, port: int) -> None:
     scripts = private_folder(folder / "env")
     for user in _SCOPES:
         lines = ["unset BEARER_TOKEN"]
-        for name, value in environment(folder, user).items():
+        for name, value in _variables(folder, user, "any").items():
             lines.append(f"export {name}={shlex.quote(value)}")
         write_private(scripts / f"{user}.sh", "\n".join(lines) + "\n")
+
+
+def renew(folder: Path, port: int) -> None:
+    """Make the credentials anew if they are older than a day."""
+    if time.time() - (folder / "credentials/analyst.token").stat().st_mtime > _DAY:
+        create(folder, port)
 
 
 def token(folder: Path, port: int, *, audience: str = AUDIENCE, **options: Any) -> str:
@@ -51,13 +54,21 @@ def token(folder: Path, port: int, *, audience: str = AUDIENCE, **options: Any) 
     return issuer.mint(folder / "issuer", port, audience=audience, **options)
 
 
-def environment(folder: Path, user: str) -> dict[str, str]:
-    """Give the variables that make a process a user: authorities, token and proxy."""
+def environment(folder: Path, user: str, *, kind: str = "any") -> dict[str, str]:
+    """Give this process's environment with the credentials of a user in place of its own."""
+    own = ("X509_", "BEARER_TOKEN")
+    found = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return found | _variables(folder, user, kind)
+
+
+def _variables(folder: Path, user: str, kind: str) -> dict[str, str]:
+    place = folder / "credentials"
     found = {
         "X509_CERT_DIR": str(folder / "authority/certificates"),
         "X509_VOMS_DIR": str(folder / "authority/vomsdir"),
-        "X509_USER_PROXY": str(folder / "credentials" / f"{user}.proxy"),
     }
-    if user in _SCOPES:
-        found["BEARER_TOKEN_FILE"] = str(folder / "credentials" / f"{user}.token")
+    if user in _VOS and kind in ("any", "x509"):
+        found["X509_USER_PROXY"] = str(place / f"{user}.proxy")
+    if user in _SCOPES and kind in ("any", "token"):
+        found["BEARER_TOKEN_FILE"] = str(place / f"{user}.token")
     return found

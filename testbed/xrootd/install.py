@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
+from testbed import unpacked
 from testbed.errors import TestbedError
-
-_HOME = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:
-    """Find the folder of the installation: TESTBED_XROOTD, or .xrootd of the project.
-
-    Raises:
-        TestbedError: It is not installed.
-    """
-    found = Path(os.environ.get("TESTBED_XROOTD", _HOME / ".xrootd")).resolve()
-    if not (found / ".installed").exists():
-        raise TestbedError(f"no XRootD in {found}", "envs/setup xrootd")
-    return found
+    """Find the folder of the installation: see :func:`testbed.unpacked.folder`."""
+    return unpacked.folder("xrootd")
 
 
 def program(name: str) -> Path:
-    """Find a program: xrootd, xrdcp, xrdfs, xrdadler32, voms-proxy-fake, voms-proxy-info, openssl.
+    """Find a program: xrootd, xrdcp, xrdfs, xrdadler32, voms-proxy-fake, openssl.
 
     Raises:
         TestbedError: It is not installed.
@@ -46,11 +38,16 @@ def unprivileged() -> list[str]:
     """Give what stands before a command that refuses to be root: nothing for other users.
 
     Root becomes another user in a namespace of its own, so that files stay root's and private.
+
+    Raises:
+        TestbedError: Root may not do so here.
     """
     if os.geteuid() != 0:
         return []
-    unshare = shutil.which("unshare")
-    if not unshare:
-        raise TestbedError("xrootd does not run as root, and there is no unshare",
-                           "apt-get install util-linux, or be another user")  # fmt: skip
-    return [unshare, "--user", "--map-user=1000", "--map-group=1000", "--"]
+    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
+    try:
+        subprocess.run([*prefix, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        problem = f"xrootd refuses to be root, and root cannot be another user: {error}"
+        raise TestbedError(problem, "do not run as root, or allow user namespaces") from error
+    return prefix

@@ -12,8 +12,10 @@ import pytest
 from lake_clients import LAKE_PYTHON, result_of, start_client
 from testbed import lake as launcher
 from testbed import postgres
+from testbed import xrootd as sites
 from testbed.errors import TestbedError
 from testbed.lake import Lake
+from testbed.xrootd import Site, install
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +31,23 @@ def services_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Skip where XRootD's servers are not there, or cannot run."""
+    try:
+        install.folder()
+        install.unprivileged()
+    except TestbedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def site(services_folder: Path, installed: None) -> Iterator[Site]:
+    """A site of XRootD servers; a test that stops one starts it again."""
+    yield sites.up(services_folder / "site")
+    sites.down(services_folder / "site", delete=True)
 
 
 @pytest.fixture(scope="session")

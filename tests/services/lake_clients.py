@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from testbed.lake import Lake
 
-LAKE_PYTHON = Path(__file__).parents[2] / ".venv-lake/bin/python"
+_OWN = Path(__file__).parents[2] / ".venv-lake/bin/python"
+LAKE_PYTHON = Path(os.environ.get("TESTBED_LAKE_PYTHON", _OWN))
 
 # How a script of a test hands its result back: the last line that it prints.
 _PROLOGUE = """

@@ -272,6 +272,7 @@ class Books:
             "client": self.client,
             "rse": FAST,
             "schemes": ["file"],
+            "caches": {},
         }
         paths = [str(self.folder / name) for name in names]
         catalogue.run(program(), *paths, **defaults | options)

@@ -1,6 +1,7 @@
-"""The engine, the catalogue and the plan of an analysis.
+"""The engine, the catalogue, the pre-flight and the plan of an analysis.
 
 Needs the inputs or the lake that holds them; makes the program that reads them, the list of what they hold, and the units.
+Where storage asks for a credential, the pre-flight opens a file of each dataset before the first unit.
 """
 
 
@@ -41,8 +42,32 @@ rule catalogue:
         streams=streams,
         lake=config["lake"]["name"],
         rucio=lambda wildcards: settings.reading(config, wildcards.analysis),
+        caches=lambda wildcards: settings.caches(config, wildcards.analysis),
     script:
         "../scripts/catalogue.py"
+
+
+rule preflight:
+    input:
+        catalogue="<results>/{analysis}/catalogue.json",
+        # Looked up anew by every run, which opens them before its first job.
+        replicas=ancient("<results>/{analysis}/replicas.json"),
+    output:
+        "<results>/{analysis}/preflight.json",
+    log:
+        "logs/preflight/{analysis}.log",
+    localrule: True
+    conda:
+        "../../envs/conda.yaml"
+    params:
+        lake=config["lake"],
+        embargoed=lambda wildcards: [
+            sample
+            for sample in SAMPLES[wildcards.analysis]
+            if settings.embargoed(config, sample)
+        ],
+    script:
+        "../scripts/preflight.py"
 
 
 checkpoint plan:

@@ -6,12 +6,21 @@ from os.path import exists, getmtime, join, lexists
 
 from snakemake.exceptions import WorkflowError
 
-from nanolake import analyses, engine, staging
+from nanolake import analyses, credentials, embargo, engine, staging
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
 
+if settings.is_private(config):
+    embargo.begin(workflow.workflow_settings.cache)
+
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
+
+
+# Whether a credential is asked for, or must be: then one file of each dataset is opened first.
+CLOSED = settings.closed(config)
+# Every process of the run shows storage the kind of credential that the lake asks for.
+credentials.show(config["lake"]["credential"])
 
 
 wildcard_constraints:
@@ -178,22 +187,43 @@ def books(wildcards):
 
 def receipts():
     """The receipts of what the analyses publish; none if the lake takes nothing."""
-    wanted = config["lake"]["publish"]
-    pattern = "<results>/{analysis}/published.json"
-    return expand(pattern, analysis=SAMPLES) if wanted else []
+    wanted = [name for name in SAMPLES if settings.publish_target(config, name)]
+    return expand("<results>/{analysis}/published.json", analysis=wanted)
+
+
+def run_receipt():
+    """The receipt of what belongs to the run as a whole, if the lake takes it."""
+    wanted = settings.publish_target(config, "run")
+    return ["<results>/published.json"] if wanted else []
 
 
 def begin_lake():
-    """Start the lake if it is embedded, and compare it with the input locks of earlier runs."""
+    """Look at the credentials, start the lake if it is embedded, compare it with earlier runs."""
+    # Slow to load, and not for the processes of the jobs.
+    from nanolake import preflight
+    from nanolake.lake import first_files
+
+    if settings.is_private(config):
+        private = [config["results"], "logs", ".snakemake"]
+        embargo.keep_private(private)
+        # Snakemake gives modes of its own to its records.
+        atexit.register(embargo.keep_private, private)
     atexit.register(staging.clean, config["scratch"])
-    if settings.has_rucio(config):
-        locks = [join(config["results"], name, "inputs.lock.json") for name in SAMPLES]
-        try:
+    try:
+        preflight.check_lake(config["lake"])
+        if settings.has_rucio(config):
             session.begin(
                 config["lake"],
                 client=settings.client_settings(config["lake"]),
-                locks=locks,
+                locks={
+                    join(config["results"], name, "inputs.lock.json"): settings.caches(
+                        config, name
+                    )
+                    for name in SAMPLES
+                },
                 relock=config["relock"],
             )
-        except NanolakeError as error:
-            raise WorkflowError(str(error)) from error
+        if CLOSED:
+            preflight.require(first_files.datasets(config), config["lake"])
+    except NanolakeError as error:
+        raise WorkflowError(str(error)) from error

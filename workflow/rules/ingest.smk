@@ -1,6 +1,10 @@
 """Ingest: the inputs of an analysis into the lake. Needs local files, makes a receipt of their DIDs."""
 
-if config["lake"]["ingest"]:
+if any(
+    settings.ingest_target(config, sample)
+    for samples in SAMPLES.values()
+    for sample in samples
+):
 
     rule upload_inputs:
         input:
@@ -16,7 +20,16 @@ if config["lake"]["ingest"]:
             entries=entries,
             streams=streams,
             client=settings.client_settings(config["lake"]),
-            target=config["lake"]["ingest"],
+            targets=lambda wildcards: {
+                sample: settings.ingest_target(config, sample)
+                for sample in SAMPLES[wildcards.analysis]
+            },
+            embargoed=lambda wildcards: [
+                sample
+                for sample in SAMPLES[wildcards.analysis]
+                if settings.embargoed(config, sample)
+            ],
+            schemes=config["lake"]["read"]["schemes"],
         script:
             "../scripts/ingest.py"
 

@@ -32,5 +32,10 @@ for analysis in config["analyses"]:
         params:
             analysis=analysis,
             options=config.get(analysis, {}),
+            label=(
+                "Private Work"
+                if settings.is_private(config, analysis)
+                else "Open Data"
+            ),
         script:
             "../scripts/plot.py"

@@ -1,6 +1,6 @@
 """Publish: results back into the lake. Needs what was made, makes receipts with the DIDs."""
 
-if config["lake"]["publish"]:
+if receipts():
 
     rule upload_results:
         input:
@@ -17,7 +17,8 @@ if config["lake"]["publish"]:
         conda:
             "../../envs/conda.yaml"
         params:
-            into=settings.publishing(config),
+            into=lambda wildcards: settings.publishing(config, wildcards.analysis),
+            private=lambda wildcards: settings.is_private(config, wildcards.analysis),
             config=config,
             repository=workflow.basedir,
         script:
@@ -36,7 +37,8 @@ if config["lake"]["publish"]:
         conda:
             "../../envs/conda.yaml"
         params:
-            into=settings.publishing(config),
+            into=settings.publishing(config, "run"),
+            private=settings.is_private(config),
             config=config,
             repository=workflow.basedir,
         script:
@@ -45,7 +47,7 @@ if config["lake"]["publish"]:
     rule publish:
         input:
             receipts(),
-            "<results>/published.json",
+            run_receipt(),
 
 else:
 

@@ -12,6 +12,8 @@ rule ledger:
     localrule: True
     conda:
         "../../envs/conda.yaml"
+    params:
+        monitoring=config["lake"]["read"]["monitoring"],
     script:
         "../scripts/ledger.py"
 
@@ -48,7 +50,7 @@ rule provenance:
     params:
         snakefile=workflow.main_snakefile,
         analyses=list(SAMPLES),
-        licence=config["licence"],
+        licence=settings.licence(config),
     script:
         "../scripts/provenance.py"
 

@@ -7,6 +7,7 @@ rule skim:
         plan=ancient("<results>/{analysis}/plan.json"),
         # Where the lake has the files may change at any time, and changes no number.
         replicas=ancient("<results>/{analysis}/replicas.json"),
+        preflight=ancient("<results>/{analysis}/preflight.json") if CLOSED else [],
     output:
         events="<results>/{analysis}/units/{sample}/{unit}.root",
         ledger="<results>/{analysis}/units/{sample}/{unit}.json",

@@ -17,5 +17,6 @@ with logged(snakemake.log[0]):
         entries=snakemake.params.entries,
         streams=snakemake.params.streams,
         lake=snakemake.params.lake,
+        caches=snakemake.params.caches,
         **({"receipts": snakemake.input.made} | rucio if rucio else {}),
     )

@@ -12,5 +12,7 @@ with logged(snakemake.log[0]):
         entries=snakemake.params.entries,
         streams=snakemake.params.streams,
         client=snakemake.params.client,
-        target=snakemake.params.target,
+        targets=snakemake.params.targets,
+        embargoed=snakemake.params.embargoed,
+        schemes=snakemake.params.schemes,
     )

@@ -5,4 +5,4 @@ from nanolake.logs import logged
 with logged(snakemake.log[0]):
     from nanolake.ledger import run
 
-    run(snakemake.input.books, snakemake.output[0])
+    run(snakemake.input.books, snakemake.output[0], monitoring=snakemake.params.monitoring)

@@ -11,4 +11,5 @@ with logged(snakemake.log[0]):
         snakemake.input.catalogue,
         [*snakemake.output.png, *snakemake.output.pdf],
         options=snakemake.params.options,
+        label=snakemake.params.label,
     )

@@ -1,5 +1,7 @@
 """Write the RO-Crate of the run."""
 
+from pathlib import Path
+
 from nanolake.logs import logged
 
 with logged(snakemake.log[0]):
@@ -11,7 +13,7 @@ with logged(snakemake.log[0]):
         config_file=snakemake.input.config,
         ledger_file=snakemake.input.ledger,
         locks=dict(zip(snakemake.params.analyses, snakemake.input.locks, strict=True)),
-        receipts=dict(zip(snakemake.params.analyses, snakemake.input.receipts, strict=False)),
+        receipts={Path(path).parent.name: path for path in snakemake.input.receipts},
         outputs=snakemake.input.outputs,
         licence=snakemake.params.licence,
     )

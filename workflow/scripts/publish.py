@@ -15,6 +15,7 @@ with logged(snakemake.log[0]):
             snakemake.input.books,
             config=snakemake.params.config,
             repository=snakemake.params.repository,
+            private=snakemake.params.private,
         ),
         **snakemake.params.into,
     )

@@ -9,6 +9,10 @@ with logged(snakemake.log[0]):
         snakemake.input,
         snakemake.output[0],
         part="run",
-        metadata=provenance(snakemake.params.config, snakemake.params.repository),
+        metadata=provenance(
+            snakemake.params.config,
+            snakemake.params.repository,
+            private=snakemake.params.private,
+        ),
         **snakemake.params.into,
     )

@@ -5,5 +5,6 @@
 - `upload`: files and datasets that are put there, safely and repeatably
 - `ingest`, `catalogue`, `publish`: the three steps of the workflow that need the lake
 - `session`: the lake of a run: an embedded one is started, the input lock is compared
+- `first_files`: a file of every dataset, for the pre-flight and `nanolake doctor`
 - `commands`: `nanolake lake`
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nanolake import catalogue
-from nanolake.errors import LakeError
+from nanolake.errors import EmbargoError, LakeError
 from nanolake.lake import content
 from nanolake.lake.client import Did, connect, explained
 from nanolake.replicas import Reading
@@ -30,7 +30,9 @@ def run(
     client: Mapping[str, Any],
     rse: str | None,
     schemes: Sequence[str],
+    caches: Mapping[str, str | None],
     relock: bool = False,
+    embargoed: Sequence[str] = (),
 ) -> None:
     """Make the catalogue of an analysis from what the lake says, in a few bulk calls.
 
@@ -38,7 +40,7 @@ def run(
         program: The engine of the analysis; looks into files whose events nobody has recorded.
         catalogue_file: Output: the catalogue.
         lock_file: Output and input: the input lock; one that is there is compared first.
-        replicas_file: Output: {DID: [{rse, pfn}]}, best first.
+        replicas_file: Output: {DID: [{rse, pfn, cache?}]}, best first.
         analysis: Its name.
         entries: Sample to its entry in datasets.yaml with `channels` and `full_events`.
         streams: Channel to the stream of data that feeds it.
@@ -48,10 +50,13 @@ def run(
         client: `rucio_config` and `account`.
         rse: RSE expression of the replicas to read.
         schemes: Schemes of their URLs, best first.
+        caches: Sample to the cache that it is read through, if there is one.
         relock: Accept content that differs from the lock.
+        embargoed: Samples that the configuration says are.
 
     Raises:
         LakeError: A dataset or a replica is missing, or the content is not that of the lock.
+        EmbargoError: A dataset is embargoed and the configuration does not say so.
         InputError: A file whose events nobody has recorded cannot be read.
     """
     rucio = connect(**client)
@@ -63,9 +68,10 @@ def run(
     old = catalogue.read(lock_file) if Path(lock_file).exists() else None
     if old:
         _compare(old, datasets, found, relock)
-    replicas = content.replicas_of(rucio, datasets.values(), rse=rse, schemes=schemes)
+    replicas = content.replicas_of_samples(rucio, datasets, rse=rse, schemes=schemes, caches=caches)
     _complete(replicas, found, rse)
     known = content.metadata_of(rucio, list(datasets.values()))
+    _compare_embargo(datasets, known, embargoed)
     if old and not relock:
         content.compare_meaning(old, known)
     inspect, counted, samples = catalogue.inspector(program, analysis), [], {}
@@ -92,6 +98,16 @@ def _compare(
             print(f"accepted: {line}")
     else:
         content.compare(lock, found)
+
+
+def _compare_embargo(
+    datasets: Mapping[str, str], known: Mapping[str, Mapping[str, Any]], embargoed: Sequence[str]
+) -> None:
+    for name, did in datasets.items():
+        if known[did].get("embargoed") and name not in embargoed:
+            problem = "the lake says that it is embargoed, the configuration does not"
+            remedy = f"set `embargoed: true` for {name} in datasets.yaml"
+            raise EmbargoError(did, problem, remedy)
 
 
 def _complete(replicas: Mapping[str, Any], found: Mapping[str, Any], rse: str | None) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nanolake import replicas
 from nanolake.errors import LakeError
 from nanolake.lake.client import Did, explained
 
@@ -65,8 +66,13 @@ def metadata_of(client: Any, dids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def replicas_of(
-    client: Any, datasets: Iterable[str], *, rse: str | None, schemes: Sequence[str]
-) -> dict[str, list[dict[str, str]]]:
+    client: Any,
+    datasets: Iterable[str],
+    *,
+    rse: str | None,
+    schemes: Sequence[str],
+    cache: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
     """The available replicas of all files of datasets, in one call.
 
     Args:
@@ -74,11 +80,13 @@ def replicas_of(
         datasets: DIDs of datasets or files.
         rse: RSE expression, None for any.
         schemes: Schemes of their URLs, best first.
+        cache: The XCache that they are read through first, see `replicas.through`.
 
     Returns:
-        File DID to [{rse, pfn}], best first: by scheme, then in Rucio's order, then by name.
+        File DID to [{rse, pfn}], best first: by scheme, then in Rucio's order, then by name; those
+        through the cache, which have its URL as `cache`, before all others.
     """
-    result: dict[str, list[dict[str, str]]] = {}
+    result: dict[str, list[dict[str, Any]]] = {}
     with explained(f"replicas ({rse or 'any RSE'})"):
         # Where there is one RSE nothing is to be sorted, and the server, which sorts by distance
         # with several looks into its configuration for each file, is four times as fast.
@@ -94,8 +102,34 @@ def replicas_of(
                 (schemes.index(pfn.partition(":")[0]), place["priority"], place["rse"], pfn)
                 for pfn, place in row["pfns"].items()
             ]
-            replicas = [{"rse": name, "pfn": pfn} for _, _, name, pfn in sorted(found)]
-            result[f"{row['scope']}:{row['name']}"] = replicas
+            known = [{"rse": name, "pfn": pfn} for _, _, name, pfn in sorted(found)]
+            result[f"{row['scope']}:{row['name']}"] = replicas.through(cache, known)
+    return result
+
+
+def replicas_of_samples(
+    client: Any,
+    datasets: Mapping[str, str],
+    *,
+    rse: str | None,
+    schemes: Sequence[str],
+    caches: Mapping[str, str | None],
+) -> dict[str, list[dict[str, Any]]]:
+    """The replicas of the datasets of samples, in one call for each cache; see `replicas_of`.
+
+    Args:
+        client: Rucio's.
+        datasets: Sample to DID.
+        rse: RSE expression, None for any.
+        schemes: Schemes of their URLs, best first.
+        caches: Sample to the cache that it is read through; none for those that are not there.
+    """
+    result: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str | None, list[str]] = {}
+    for sample, did in datasets.items():
+        groups.setdefault(caches.get(sample), []).append(did)
+    for cache, dids in groups.items():
+        result |= replicas_of(client, dids, rse=rse, schemes=schemes, cache=cache)
     return result
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nanolake import catalogue
+from nanolake import catalogue, embargo
 from nanolake.lake import upload
 from nanolake.lake.client import connect
 from nanolake.lake.content import digest
@@ -19,7 +19,9 @@ def run(
     entries: Mapping[str, Mapping[str, Any]],
     streams: Mapping[str, str],
     client: Mapping[str, Any],
-    target: Mapping[str, Any],
+    targets: Mapping[str, Mapping[str, Any]],
+    embargoed: Sequence[str] = (),
+    schemes: Sequence[str] = (),
 ) -> None:
     """Upload the inputs of an analysis, one dataset a sample.
 
@@ -33,16 +35,21 @@ def run(
         entries: See `catalogue.build`; all files are local.
         streams: See `catalogue.build`.
         client: `rucio_config` and `account`.
-        target: scope, dataset (a name with {sample} and {key}), rse and lifetime (days).
+        targets: Sample to scope, dataset (a name with {sample} and {key}), rse, lifetime (days).
+        embargoed: Samples that are; their datasets say so.
+        schemes: Of the protocols to upload with, where the RSE has one of them.
 
     Raises:
         InputError: An input is damaged or not what is declared.
         LakeError: Lake or storage refuse.
+        EmbargoError: Somebody else may read an embargoed file.
     """
+    embargo.check_private([file["path"] for name in embargoed for file in entries[name]["files"]])
     local = catalogue.build(analysis, entries, streams, catalogue.inspector(program, analysis))
     rucio = connect(**client)
     receipts = {}
     for name, sample in local["samples"].items():
+        target = targets[name]
         files = [
             {
                 "path": file["path"],
@@ -61,7 +68,8 @@ def run(
             dataset=f"{target['scope']}:{dataset}",
             rse=target["rse"],
             lifetime=target["lifetime"],
-            metadata={what: sample[what]},
+            metadata={what: sample[what]} | ({"embargoed": True} if name in embargoed else {}),
             comment="nanolake: input",
+            schemes=schemes,
         )
     catalogue.write(receipt_file, {"analysis": analysis, "datasets": receipts})

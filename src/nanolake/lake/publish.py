@@ -53,8 +53,11 @@ def describe(
     *,
     config: Mapping[str, Any],
     repository: str,
+    private: bool = False,
 ) -> dict[str, Any]:
     """The provenance of the results of an analysis, as metadata of its dataset.
+
+    Everybody with an account reads metadata: those of embargoed results hold no number of theirs.
 
     Args:
         catalogue_file: Its catalogue.
@@ -62,6 +65,7 @@ def describe(
         books_files: The closed books of its samples.
         config: The resolved configuration; only its hash is told.
         repository: Folder of the workflow, whose commit is told.
+        private: They are made from embargoed data.
 
     Returns:
         Plain values; no key is one of Rucio's own.
@@ -69,10 +73,15 @@ def describe(
     books = {entry["sample"]: entry for entry in map(read, books_files)}
     units = [unit for entry in books.values() for unit in entry["units"]]
     software = {key: units[0]["software"][key] for key in ("nanolake", "ROOT", "python")}
-    return {
-        **provenance(config, repository),
+    made = {
+        **provenance(config, repository, private=private),
         "software": software,
         "input_lock": digest(read(lock_file)["datasets"]),
+    }
+    if private:
+        return made
+    return {
+        **made,
         "integrated_luminosity": read(catalogue_file)["luminosity"],
         "events_read": sum(entry["books"]["read"] for entry in books.values()),
         "events_selected": sum(entry["books"]["selected"] for entry in books.values()),
@@ -80,7 +89,9 @@ def describe(
     }
 
 
-def provenance(config: Mapping[str, Any], repository: str) -> dict[str, Any]:
+def provenance(
+    config: Mapping[str, Any], repository: str, *, private: bool = False
+) -> dict[str, Any]:
     """What all datasets of a run have in common: the workflow's commit, the configuration's hash.
 
     Where things are (folders, lake) is left out of the hash: it changes no number.
@@ -90,6 +101,7 @@ def provenance(config: Mapping[str, Any], repository: str) -> dict[str, Any]:
         "git_commit": git["commit"],
         "git_dirty": git["dirty"],
         "config_hash": digest({k: v for k, v in config.items() if k not in _PLACES}),
+        **({"embargoed": True} if private else {}),
     }
 
 
@@ -103,6 +115,7 @@ def run(
     client: Mapping[str, Any],
     target: Mapping[str, Any],
     metadata: Mapping[str, Any],
+    schemes: Sequence[str] = (),
 ) -> None:
     """Publish files as one dataset and read every one of them back.
 
@@ -116,6 +129,7 @@ def run(
         client: `rucio_config` and `account`.
         target: scope, rse (expression of the rule) and lifetime (days).
         metadata: Of the dataset: its provenance.
+        schemes: Of the protocols to write and read with, where the RSE has one of them.
 
     Raises:
         LakeError: Lake or storage refuse, or give other bytes back.
@@ -132,12 +146,13 @@ def run(
         lifetime=target["lifetime"],
         metadata=metadata,
         comment=f"nanolake: {campaign}",
+        schemes=schemes,
     )
     with explained(dataset):
         rses = {name: rucio.get_rse(name) for name in {file["rse"] for file in receipt["files"]}}
     with tempfile.TemporaryDirectory(prefix="nanolake-") as folder:
         for file in receipt["files"]:
-            storage.verified(rucio, rses[file["rse"]], file, Path(folder))
+            storage.verified(rses[file["rse"]], file, Path(folder), schemes=schemes)
             file["path"] = str(Path(file["path"]).relative_to(results))
             file["read_back"] = True
     print(f"published {dataset}: {len(rows)} files", flush=True)

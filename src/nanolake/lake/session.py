@@ -44,7 +44,7 @@ def begin(
     lake: Mapping[str, Any],
     *,
     client: Mapping[str, Any],
-    locks: Sequence[str],
+    locks: Mapping[str, Mapping[str, str | None]],
     relock: bool = False,
 ) -> None:
     """Start the lake for the life of this process, and compare its content with the input locks.
@@ -54,7 +54,8 @@ def begin(
     Args:
         lake: Contents of the lake's file.
         client: `rucio_config` and `account`.
-        locks: Input locks of earlier runs; those that do not exist are not compared.
+        locks: Input locks of earlier runs; those that do not exist are not compared. Each with the
+            caches that its samples are read through.
         relock: Do not compare.
 
     Raises:
@@ -65,29 +66,38 @@ def begin(
     atexit.register(context.__exit__, None, None, None)
     rucio = connect(**client)
     if not relock:
-        check(rucio, locks, missing=lake["inputs"] == "ingested")
+        check(rucio, list(locks), missing=lake["inputs"] == "ingested")
     refresh(rucio, locks, rse=lake["read"]["rse"], schemes=lake["read"]["schemes"])
 
 
-def refresh(rucio: Any, locks: Sequence[str], *, rse: str | None, schemes: Sequence[str]) -> None:
+def refresh(
+    rucio: Any,
+    locks: Mapping[str, Mapping[str, str | None]],
+    *,
+    rse: str | None,
+    schemes: Sequence[str],
+) -> None:
     """Write where the files of input locks are now into the replicas.json beside them.
 
     Args:
         rucio: Client of the lake.
-        locks: Paths of input locks; those without replicas beside them are skipped.
+        locks: Paths of input locks, each with the caches of its samples; those without replicas
+            beside them are skipped.
         rse: See `content.replicas_of`.
         schemes: See `content.replicas_of`.
     """
-    for path in locks:
+    for path, caches in locks.items():
         replicas = Path(path).with_name("replicas.json")
         if not (Path(path).exists() and replicas.exists()):
             continue
         lock = read(path)
         if not lock["host"]:
             continue
-        datasets = [dataset["did"] for dataset in lock["datasets"].values()]
+        datasets = {sample: dataset["did"] for sample, dataset in lock["datasets"].items()}
         known = read(replicas)
-        now = known | content.replicas_of(rucio, datasets, rse=rse, schemes=schemes)
+        now = known | content.replicas_of_samples(
+            rucio, datasets, rse=rse, schemes=schemes, caches=caches
+        )
         if now != known:
             write(replicas, now)
 

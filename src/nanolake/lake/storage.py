@@ -1,49 +1,59 @@
-"""Bytes to and from the storage of an RSE, through Rucio's own protocols."""
+"""Files on the storage of an RSE: put there whole, or not at all, and read back."""
 
 from __future__ import annotations
 
-import errno
-import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nanolake import sources
-from nanolake.errors import LakeError
+from nanolake import protocols, sources
+from nanolake.errors import CredentialError, LakeError
 from nanolake.lake.client import Did, explained
-from nanolake.lake.content import adler
-
-_REFUSED = "check that the RSE is up and that the account may use it, or choose others; run again"
-_STORAGE = {
-    *("DestinationNotAccessible", "ServiceUnavailable", "SourceNotFound", "RSENotConnected"),
-    *("RSEAccessDenied", "SourceAccessDenied", "RSEOperationNotSupported"),
-}
+from nanolake.protocols import StorageError
 
 
-def _protocol(client: Any, rse: Mapping[str, Any], operation: str) -> Any:
+def pfn_of(
+    rse: Mapping[str, Any], did: str, operation: str, schemes: Sequence[str] = ()
+) -> tuple[str, bool]:
+    """The URL of a file on an RSE, and whether the storage can rename files.
+
+    Args:
+        rse: What `client.get_rse` says of the RSE.
+        did: DID of the file.
+        operation: `read` or `write`.
+        schemes: Of the protocols that we speak, one of these is taken where the RSE has one.
+
+    Raises:
+        LakeError: The RSE has no protocol that we speak.
+    """
     from rucio.rse import rsemanager
 
-    protocol = rsemanager.create_protocol(dict(rse), operation, auth_token=client.auth_token)
-    protocol.connect()
-    return protocol
+    offered = [one for one in rse["protocols"] if one["domains"]["wan"].get(operation)]
+    offered.sort(key=lambda one: one["domains"]["wan"][operation])
+    known = [one for one in offered if one["scheme"] in protocols.SCHEMES]
+    if not known:
+        has = ", ".join(one["scheme"] for one in offered) or "none"
+        problem = f"no protocol of the RSE to {operation} with is known here (it has {has})"
+        remedy = f"choose RSEs with one of {', '.join(sorted(protocols.SCHEMES))}"
+        raise LakeError(rse["rse"], problem, remedy)
+    chosen = next((one for one in known if one["scheme"] in schemes), known[0])
+    # The class that the RSE names may need what is not installed here, to write the same name: with
+    # the port, or, as of a folder, without.
+    impl = f"rucio.rse.protocols.{'webdav' if chosen['port'] else 'posix'}.Default"
+    alone = {**rse, "protocols": [{**chosen, "impl": impl}]}
+    (pfn,) = rsemanager.lfns2pfns(alone, Did.parse(did).plain(), operation=operation).values()
+    return pfn, not chosen["impl"].endswith("NoRename")
 
 
-def _same(protocol: Any, pfn: str, file: Mapping[str, Any]) -> bool:
-    """Whether the storage holds these bytes under a name."""
-    found = protocol.stat(pfn)
-    size, checksum = found.get("filesize"), adler(found.get("adler32"))
-    return int(size) == file["bytes"] and checksum in (None, file["adler32"])
-
-
-def store(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+def store(rse: Mapping[str, Any], file: Mapping[str, Any], *, schemes: Sequence[str] = ()) -> str:
     """Put one file on an RSE; it appears under its name when it is whole and verified.
 
     Args:
-        client: Rucio's.
         rse: What `client.get_rse` says of the RSE.
         file: path, did, bytes, adler32.
+        schemes: See `pfn_of`.
 
     Returns:
         `uploaded`, or `present` if an earlier attempt had put these bytes there.
@@ -51,77 +61,58 @@ def store(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any]) -> str:
     Raises:
         LakeError: The storage refuses, or holds other bytes than were sent.
     """
-    did, what = Did.parse(file["did"]), f"{file['did']} on {rse['rse']}"
+    what = f"{file['did']} on {rse['rse']}"
     with explained(what), _on_storage(what):
-        protocol = _protocol(client, rse, "write")
-        (pfn,) = protocol.lfns2pfns(did.plain()).values()
-        if protocol.exists(pfn):
-            if _same(protocol, pfn, file):
+        pfn, renaming = pfn_of(rse, file["did"], "write", schemes)
+        storage = protocols.protocol(pfn)
+        if found := storage.stat(pfn):
+            if _same(found, file):
                 return "present"
             # Bytes without a registration: the caller has seen that the lake knows no such DID,
             # or one with our content, so these are a damaged copy or the rest of a killed upload.
-            protocol.delete(pfn)
+            storage.delete(pfn)
         # A name of its own: two writers of one file must not write into each other's bytes.
-        part = f"{pfn}.{uuid.uuid4().hex[:8]}.rucio.upload" if protocol.renaming else pfn
+        part = f"{pfn}.{uuid.uuid4().hex[:8]}.rucio.upload" if renaming else pfn
         try:
-            _put(protocol, file["path"], part)
-            if not _same(protocol, part, file):
+            storage.put(file["path"], part)
+            if not _same(storage.stat(part), file):
                 raise LakeError(what, "other bytes arrived than were sent", "run again")
-            if part != pfn:
-                protocol.rename(part, pfn)
+            if renaming:
+                storage.rename(part, pfn)
         except Exception:
             # What arrived of it must not fill the storage, least of all one that is full.
-            if protocol.exists(part):
-                protocol.delete(part)
+            with suppress(StorageError):
+                storage.delete(part)
             raise
-        protocol.close()
     return "uploaded"
 
 
-def _put(protocol: Any, path: str, pfn: str) -> None:
-    source = os.path.abspath(path)
-    for last in (False, True):
-        try:
-            protocol.put(os.path.basename(source), pfn, source_dir=os.path.dirname(source))
-            return
-        except Exception as error:
-            cause = _system_error(error)
-            # Rucio's posix protocol looks for a folder and then makes it: another writer may have
-            # made it in between.
-            if not last and cause and cause.errno == errno.EEXIST:
-                continue
-            raise (cause or error) from error
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """The system's error behind one of Rucio, whose posix protocol stumbles over its own words."""
-    while error:
-        inner = error.args[0] if error.args else None
-        for candidate in (error, inner):
-            if isinstance(candidate, OSError):
-                return candidate
-        error = error.__cause__ or error.__context__
-    return None
+def _same(found: Mapping[str, Any] | None, file: Mapping[str, Any]) -> bool:
+    """Whether the storage holds these bytes, as far as it can say."""
+    if found is None or found["bytes"] != file["bytes"]:
+        return False
+    return found["adler32"] in (None, file["adler32"])
 
 
 @contextmanager
 def _on_storage(what: str) -> Iterator[None]:
-    """Turn what a protocol raises about its storage into an error about `what`."""
+    """Turn what a storage says into an error about `what`."""
     try:
         yield
-    except LakeError:
-        raise
-    except Exception as error:
-        if not (isinstance(error, OSError) or type(error).__name__ in _STORAGE):
-            raise
-        text = " ".join(str(error).split())[:300]
-        if "No space left" in text:
+    except StorageError as error:
+        if error.kind == "refused":
+            problem = f"the storage refuses the credential ({error})"
+            raise CredentialError(what, problem, protocols.REFUSED) from error
+        if error.kind == "full":
             remedy = "free space on the RSE or choose others, and run again"
-            raise LakeError(what, "the storage is full", remedy) from error
-        raise LakeError(what, f"the storage refuses ({text})", _REFUSED) from error
+            raise LakeError(what, f"the storage is full ({error})", remedy) from error
+        remedy = "check that the RSE is up and may be written to, or choose others; run again"
+        raise LakeError(what, f"the storage refuses ({error})", remedy) from error
 
 
-def verified(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any], folder: Path) -> None:
+def verified(
+    rse: Mapping[str, Any], file: Mapping[str, Any], folder: Path, *, schemes: Sequence[str] = ()
+) -> None:
     """Read a replica back, whole, and compare it with what was put there.
 
     Raises:
@@ -130,10 +121,8 @@ def verified(client: Any, rse: Mapping[str, Any], file: Mapping[str, Any], folde
     copy, what = folder / uuid.uuid4().hex, f"{file['did']} on {rse['rse']}"
     try:
         with explained(what), _on_storage(what):
-            protocol = _protocol(client, rse, "read")
-            (pfn,) = protocol.lfns2pfns(Did.parse(file["did"]).plain()).values()
-            protocol.get(pfn, str(copy))
-            protocol.close()
+            pfn, _ = pfn_of(rse, file["did"], "read", schemes)
+            protocols.protocol(pfn).get(pfn, copy)
         found = sources.stamp(copy)
     finally:
         copy.unlink(missing_ok=True)

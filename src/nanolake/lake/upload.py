@@ -35,6 +35,7 @@ def put(
     lifetime: float | None = None,
     metadata: Mapping[str, Any] | None = None,
     comment: str = "",
+    schemes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Upload files, register them, attach them to a dataset and ask for its replication.
 
@@ -46,6 +47,7 @@ def put(
         lifetime: Days that the rule keeps them, None for ever.
         metadata: JSON metadata of the dataset.
         comment: Of the rule.
+        schemes: Of the protocols to upload with, where the RSE has one of them.
 
     Returns:
         {dataset, rule, rse_expression, expires_at, files: [{path, did, bytes, adler32, rse,
@@ -59,7 +61,7 @@ def put(
     target = _target(client, rse, stamped, known)
     # Before a byte moves: an account that may not write to the scope is told so here.
     _make_dataset(client, dataset)
-    done = _store(client, target, dataset, stamped, known)
+    done = _store(client, target, dataset, stamped, known, schemes)
     rule = _rule(client, dataset, rse, lifetime, comment)
     if metadata:
         scope, name = Did.parse(dataset)
@@ -140,6 +142,7 @@ def _store(
     dataset: str,
     files: Sequence[Mapping[str, Any]],
     known: Mapping[str, Mapping[str, str]],
+    schemes: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Register, attach and upload what is missing on the target, in batches."""
     name = target["rse"]
@@ -149,7 +152,8 @@ def _store(
         missing = [f for f in batch if known.get(f["did"], {}).get(name) != "AVAILABLE"]
         with ThreadPoolExecutor(_THREADS) as pool:
             attempts = [
-                (file, pool.submit(storage.store, client, target, file)) for file in missing
+                (file, pool.submit(storage.store, target, file, schemes=schemes))
+                for file in missing
             ]
         stored = {f["did"]: a.result() for f, a in attempts if not a.exception()}
         _declare(client, name, [file for file in missing if file["did"] in stored])

@@ -1,0 +1,127 @@
+"""root:// and roots:// through the client library of XRootD (the `xrootd` wheel).
+
+It finds the credentials itself, anew at each login: BEARER_TOKEN_FILE and its kin, X509_USER_PROXY,
+and the CAs of X509_CERT_DIR. It must not be in one process with ROOT, which brings another copy of
+the library. The verbs are those of `protocols.Storage`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import tenacity
+
+from nanolake import sources
+from nanolake.protocols import StorageError
+
+# What servers answer (XProtocol.hh).
+_NOT_FOUND, _UNSUPPORTED = 3011, 3013
+_FULL = (3009, 3021)  # no space, over quota
+_REFUSED = (3010, 3030)  # not authorised, authentication failed
+
+
+@functools.cache
+def _library() -> Any:
+    os.environ.update(sources.environment())  # read once, when the library is loaded
+    from XRootD import client
+
+    return client
+
+
+def _at(url: str) -> tuple[Any, str]:
+    """The server of a URL, and the path there."""
+    parsed = _library().URL(url)
+    return _library().FileSystem(f"{parsed.protocol}://{parsed.hostid}"), parsed.path
+
+
+def _check(status: Any) -> None:
+    if status.ok:
+        return
+    words = status.message.partition("] ")[2] or status.message
+    words = words.removeprefix("Server responded with an error: ").strip()
+    kind = "other"
+    if status.errno in _FULL:
+        kind = "full"
+    elif status.errno in _REFUSED or status.code in (status.errLoginFailed, status.errAuthFailed):
+        kind = "refused"
+    elif status.code == status.errOperationExpired:
+        kind = "busy"
+    elif status.code == status.errTlsError:
+        kind = "untrusted"
+    raise StorageError(words, kind)
+
+
+def stat(url: str) -> dict[str, Any] | None:
+    """See `protocols.Storage`; the server computes the checksum."""
+    server, path = _at(url)
+    status, found = server.stat(path)
+    if status.errno == _NOT_FOUND:
+        return None
+    _check(status)
+    return {"bytes": found.size, "adler32": _checksum(server, path)}
+
+
+# A server computes few checksums at a time and tells others to come again later, so late that our
+# client gives up at once.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(error, "kind", "") == "busy"),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+    stop=tenacity.stop_after_delay(30),
+    reraise=True,
+)
+def _checksum(server: Any, path: str) -> str | None:
+    from XRootD.client.flags import QueryCode
+
+    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32")
+    if status.errno == _UNSUPPORTED:
+        return None
+    _check(status)
+    return str(answer.decode().strip("\0\n ").split()[1].zfill(8))
+
+
+def peek(url: str) -> None:
+    """See `protocols.Storage`."""
+    file = _library().File()
+    status, _ = file.open(url, timeout=15)
+    _check(status)
+    status, _ = file.read(0, 64, timeout=15)
+    _check(status)
+    file.close()
+
+
+def _copy(source: str, target: str) -> None:
+    process = _library().CopyProcess()
+    # The server removes what a client that is killed has begun (posc).
+    process.add_job(source, target, force=True, mkdir=True, posc=True)
+    process.prepare()
+    # The process as a whole succeeds where a job could not even begin: only the job's word counts.
+    _, (job,) = process.run()
+    _check(job["status"])
+
+
+def put(path: str, url: str) -> None:
+    """See `protocols.Storage`."""
+    _copy(os.path.abspath(path), url)
+
+
+def get(url: str, path: str | os.PathLike[str]) -> None:
+    """See `protocols.Storage`."""
+    _copy(url, str(Path(path).absolute()))
+
+
+def rename(url: str, new: str) -> None:
+    """See `protocols.Storage`."""
+    server, path = _at(url)
+    status, _ = server.mv(path, _at(new)[1])
+    _check(status)
+
+
+def delete(url: str) -> None:
+    """See `protocols.Storage`."""
+    server, path = _at(url)
+    status, _ = server.rm(path)
+    if status.errno != _NOT_FOUND:
+        _check(status)

@@ -1,0 +1,60 @@
+"""The site of the test-bed for runs of the workflow: real XRootD servers with a Rucio lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testbed import xrootd
+from testbed.errors import TestbedError
+from workspace import REPOSITORY, Workspace
+
+_FOREIGN = ("BEARER_TOKEN", "BEARER_TOKEN_FILE", "X509_USER_PROXY", "X509_CERT_DIR")
+
+
+def bring_up(folder: Path) -> xrootd.Site:
+    """The site of a folder with its lake; the test is skipped where XRootD is not installed."""
+    try:
+        site = xrootd.up(folder)
+    except TestbedError as error:
+        pytest.skip(str(error))
+    xrootd.lake.up(site)
+    return site
+
+
+def become(monkeypatch: pytest.MonkeyPatch, site: xrootd.Site, user: str, **more: str) -> None:
+    """This process and its children are a user of the site, and nobody else."""
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**site.environment(user), **more}.items():
+        monkeypatch.setenv(name, value)
+
+
+def lake_file(site: xrootd.Site, name: str, target: Path, **change: Any) -> str:
+    """A lake file of the site, with some of its keys changed; its path."""
+    content = yaml.safe_load((site.folder / "lakes" / f"{name}.yaml").read_text())
+    for key, value in change.items():
+        known = content.get(key)
+        content[key] = known | value if isinstance(known, dict) else value
+    target.write_text(yaml.safe_dump(content))
+    return str(target)
+
+
+def embargoed_datasets(folder: Path, *samples: str) -> str:
+    """A datasets.yaml in which some samples are embargoed; its path."""
+    content = yaml.safe_load((REPOSITORY / "config/datasets.yaml").read_text())
+    for analysis in content["analyses"].values():
+        for sample in samples:
+            if sample in analysis["datasets"]:
+                analysis["datasets"][sample]["embargoed"] = True
+    path = folder / "datasets.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def units(workspace: Workspace) -> dict[str, bytes]:
+    """The bytes of the events of all units."""
+    found = sorted(workspace.path().glob("*/units/*/*.root"))
+    return {str(path.relative_to(workspace.path())): path.read_bytes() for path in found}
