@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from testbed import processes
-from testbed.condor import launch, network
+from testbed.condor import launch, network, state
 from testbed.condor.configuration import SUBMIT, Host, place
-from testbed.condor.launch import Known
+from testbed.condor.state import Known
 from testbed.errors import TestbedError
 
 
@@ -44,7 +45,7 @@ class Faults(NamedTuple):
             "CONDOR_CONFIG": str(place(self.folder, SUBMIT) / "condor_config"),
             "CONDOR_IDS": f"{os.geteuid()}.{os.getegid()}",  # without, root would be "condor"
         }
-        launch.checked(self.folder, self.known, command, **who)
+        state.checked(self.folder, self.known, command, **who)
 
     def kill(self, daemon: str, host: str = "") -> int:
         """Kill the processes of a daemon with -9; a master starts again what is its own.
@@ -56,7 +57,7 @@ class Faults(NamedTuple):
         Returns:
             How many there were.
         """
-        found = launch.daemons(self.folder, self.known, daemon, host)
+        found = state.daemons(self.folder, self.known, daemon, host)
         for process in found:
             processes.send(process, signal.SIGKILL)
         return len(found)
@@ -70,35 +71,41 @@ class Faults(NamedTuple):
                 the connections that there are.
         """
         self._far(host)
+        relays, pid = self._relays(host), state.pids(self.folder, self.known)[host]
         if silent:
             self.cut(host)
-        pid = launch.pids(self.folder, self.known)[host]
         # The first of a PID namespace: with it, the kernel ends all others.
-        first = [one for one in psutil.Process(pid).children() if not _is_relay(one)]
-        for process in first:
+        for process in set(psutil.Process(pid).children()) - set(relays):
             processes.send(process, signal.SIGKILL)
-        psutil.wait_procs(first, timeout=10)
+        for process in relays:
+            processes.send(process, signal.SIGCONT)  # to see that nobody is there any more
+        deadline = time.monotonic() + 10
+        while host in state.pids(self.folder, self.known):
+            if time.monotonic() > deadline:
+                raise TestbedError(f"{host} does not end", f"read {self.folder}/log")
+            time.sleep(0.02)
 
     def power_on(self, host: str) -> None:
         """Start a host again, and wait until it executes jobs."""
+        since = {host: time.time()}
         launch.power_on(self.folder, self.known, self._far(host))
-        launch.wait(self.folder, self.known, 30)
+        launch.wait(self.folder, self.known, 30, since)
 
     def cut(self, host: str) -> None:
         """Cut a host off: nothing reaches it or leaves it, and nobody is told."""
         self._far(host)
         for process in self._relays(host):
             process.suspend()
-        network.set_cable(host, launch.pids(self.folder, self.known), plugged=False)
+        network.set_cable(host, state.pids(self.folder, self.known), plugged=False)
 
     def restore(self, host: str) -> None:
         """Connect a host again that was cut off."""
-        network.set_cable(host, launch.pids(self.folder, self.known), plugged=True)
+        network.set_cable(host, state.pids(self.folder, self.known), plugged=True)
         for process in self._relays(host):
             process.resume()
 
     def _relays(self, host: str) -> list[psutil.Process]:
-        pid = launch.pids(self.folder, self.known)[host]
+        pid = state.pids(self.folder, self.known)[host]
         return [one for one in psutil.Process(pid).children() if _is_relay(one)]
 
     def _far(self, host: str) -> Host:
@@ -109,7 +116,7 @@ class Faults(NamedTuple):
 
     def evict(self, job: str) -> None:
         """Let a running job be evicted; it runs again later."""
-        launch.checked(self.folder, self.known, ["condor_vacate_job", "-fast", job])
+        state.checked(self.folder, self.known, ["condor_vacate_job", "-fast", job])
 
     def fill(self, host: str = SUBMIT) -> None:
         """Let the scratch space of a host be full."""
@@ -123,7 +130,7 @@ class Faults(NamedTuple):
         """Change the size of a host's scratch space, so that being full costs no memory."""
         if os.geteuid() != 0:
             raise TestbedError("the scratch space is the machine's own", "be root for a small one")
-        pid = launch.pids(self.folder, self.known)[host]
+        pid = state.pids(self.folder, self.known)[host]
         scratch = place(self.folder, host) / "execute"
         seen = os.statvfs(f"/proc/{pid}/root{scratch}")
         used = max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize
@@ -133,4 +140,4 @@ class Faults(NamedTuple):
 
 
 def _is_relay(process: psutil.Process) -> bool:
-    return any(part.endswith("/relay.py") for part in process.cmdline()[:3])
+    return any(part.endswith("/relay.py") for part in process.cmdline()[:4])

@@ -1,82 +1,29 @@
-"""How a pool is started: its files, its supervisor, its network, and who is not ready."""
+"""How a pool is started: its files, its supervisor, its network, and which host is not ready."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import psutil
 
 from testbed import processes, unpacked
 from testbed.condor import configuration, network, security
 from testbed.condor.configuration import DOMAIN, PORT, SUBMIT, Host, place
 from testbed.condor.host import Start
+from testbed.condor.state import Known, pids, run
 from testbed.configuration import free_port, program, write_supervisor
 from testbed.definition import private_folder, write_private
 from testbed.errors import TestbedError
 from testbed.lake import server_python
 from testbed.xrootd import Site
 
-ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
 SCRATCH = "4g"  # of a host that is started by root; memory is taken only for what is written
 _PARTS = ("log", "spool", "execute", "lock", "run", "home", "tokens.d")
-
-
-class Known(NamedTuple):
-    """A pool as ``etc/pool.json`` keeps it.
-
-    Args:
-        name: Its name.
-        secret: Its supervisor's password.
-        hosts: How many execute hosts it has beside the submit host; 0: one host does everything.
-        port: Where its hosts listen.
-        site: Folder of the site of XRootD that it trusts; none if empty.
-        ports: Ports of this site, which its hosts reach,
-        expose: and more ports of the machine that they reach.
-        show: Folders that hosts which only execute see, too.
-    """
-
-    name: str
-    secret: str
-    hosts: int
-    port: int
-    site: str
-    ports: list[int]
-    expose: list[int]
-    show: list[str]
-
-    def __repr__(self) -> str:
-        """Leave the password out: this is printed where a test fails."""
-        return f"Known({self.name}, {self.hosts} hosts, port {self.port})"
-
-    @property
-    def members(self) -> list[Host]:
-        """Its hosts, the one that manages it first."""
-        return configuration.hosts(self.hosts)
-
-
-def load(folder: Path) -> Known | None:
-    """Read what is known of the pool in a folder, if there is one."""
-    path = folder / "etc/pool.json"
-    try:
-        return Known(**json.loads(path.read_text())) if path.exists() else None
-    except (ValueError, TypeError) as error:
-        raise TestbedError(f"{path} cannot be read: {error}", f"delete {folder}") from error
-
-
-def create(folder: Path) -> Known:
-    """Invent a pool's name and secret; its folder must be empty."""
-    if any(path.name != ".lock" for path in folder.iterdir()):
-        raise TestbedError(f"{folder} is not empty and not a pool", "choose another folder")
-    return Known(secrets.token_hex(6), secrets.token_hex(20), 0, 0, "", [], [], [])
 
 
 def check(hosts: int) -> None:
@@ -193,75 +140,18 @@ def _programs(folder: Path, known: Known) -> list[str]:
     ]  # fmt: skip
 
 
-def pids(folder: Path, known: Known) -> dict[str, int]:
-    """Give a process of every host that runs, by its name: the supervisor's child."""
-    found = processes.states(folder, known)
-    return {name: one["pid"] for name, one in found.items() if one["statename"] in ALIVE}
-
-
-def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psutil.Process]:
-    """Find the processes that are a daemon, of one host or of all: master, schedd, starter, ..."""
-    found = []
-    config = str(place(folder, host) / "condor_config") if host else ""
-    for process in processes.of_service(folder, known):
-        try:
-            command, where = process.cmdline(), process.environ().get("CONDOR_CONFIG", "")
-        except psutil.Error:
-            continue
-        is_it = any(part.endswith(f"/root/usr/sbin/condor_{name}") for part in command[:7])
-        if is_it and config in ("", where):
-            found.append(process)
-    return found
-
-
-def run(folder: Path, known: Known, command: list[str], **options: Any) -> Any:
-    """Run a command on the submit host as the user of the pool: see :func:`subprocess.run`."""
-    options = {"text": True, "capture_output": True, "check": False, **options}
-    env = os.environ | configuration.variables(folder) | options.pop("env", {})
-    words = [*prefix(folder, known, options.get("cwd")), *command]
-    return subprocess.run(words, env=env, **options)
-
-
-def checked(folder: Path, known: Known, command: Sequence[str | Path], **env: str) -> str:
-    """Run a command of HTCondor on the submit host, and give what it prints.
-
-    Raises:
-        TestbedError: It fails.
-    """
-    done = run(folder, known, list(map(str, command)), env=env, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip()
-        raise TestbedError(f"{command[0]}: {said}", f"read {place(folder, SUBMIT)}/log")
-    return str(done.stdout)
-
-
-def prefix(folder: Path, known: Known, cwd: Path | None) -> list[str]:
-    """Give what stands before a command that runs on the submit host, in a folder or in ours."""
-    if not known.hosts:
-        return []
-    found = pids(folder, known)
-    if SUBMIT not in found:
-        raise TestbedError(f"the submit host of {folder} does not run", "testbed up condor")
-    # Whoever enters another mount namespace begins at its root.
-    return [
-        *network.enter(found[SUBMIT], "net", "uts", "mount"),
-        "env",
-        f"--chdir={cwd or Path.cwd()}",
-    ]
-
-
 def mend(folder: Path, known: Known, seconds: float) -> None:
-    """Start what of a running pool is dead; let go on what hangs; put every cable in."""
+    """Start what of a running pool is dead; let go on what hangs; put cables in."""
     for process in processes.of_service(folder, known):
-        if process.status() == psutil.STATUS_STOPPED:
-            process.resume()
-    alive = pids(folder, known)
+        processes.send(process, signal.SIGCONT)
+    alive, since = pids(folder, known), {}
     for one in known.members:
+        since[one.name] = 0.0 if one.name in alive else time.time()
         if one.name not in alive:
             power_on(folder, known, one)
         elif known.hosts and one.name != SUBMIT:
-            network.set_cable(one.name, alive, True)
-    wait(folder, known, seconds)
+            network.set_cable(one.name, alive, plugged=True)
+    wait(folder, known, seconds, since)
 
 
 def power_on(folder: Path, known: Known, one: Host) -> None:
@@ -271,14 +161,20 @@ def power_on(folder: Path, known: Known, one: Host) -> None:
         network.connect(one, pids(folder, known))
 
 
-def wait(folder: Path, known: Known, seconds: float) -> None:
-    """Wait until jobs can be given to the pool and every host can execute them.
+def wait(folder: Path, known: Known, seconds: float, since: dict[str, float] | None = None) -> None:
+    """Wait until jobs can be given to hosts, and hosts can execute them.
+
+    Args:
+        folder: The pool.
+        known: Its name, its hosts.
+        seconds: How long it may take.
+        since: Only these hosts; when each was started, as that it was there before does not count.
 
     Raises:
         TestbedError: A host has died, or is not there in time.
     """
     deadline = time.monotonic() + seconds
-    while absent := missing(folder, known):
+    while absent := missing(folder, known, since):
         if time.monotonic() > deadline or absent[0] not in pids(folder, known):
             log = folder / "log" / f"{absent[0]}.log"
             tail = log.read_text().splitlines()[-15:] if log.exists() else []
@@ -288,21 +184,21 @@ def wait(folder: Path, known: Known, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def missing(folder: Path, known: Known) -> list[str]:
-    """Name the hosts that do not run, or of which the pool does not know yet."""
+def missing(folder: Path, known: Known, since: dict[str, float] | None = None) -> list[str]:
+    """Name the hosts that do not run, or of which the pool does not know: see :func:`wait`."""
     alive = pids(folder, known)
-    dead = [one.name for one in known.members if one.name not in alive]
-    if dead:
+    asked = [one for one in known.members if since is None or one.name in since]
+    if dead := [one.name for one in asked if one.name not in alive]:
         return dead
+    ask = ["condor_status", "-any", "-af", "MyType", "Machine", "DaemonStartTime"]
     try:
-        found = run(
-            folder, known, ["condor_status", "-any", "-af", "MyType", "Machine"], timeout=10
-        )
+        lines = run(folder, known, ask, timeout=10).stdout.splitlines()
     except subprocess.TimeoutExpired:
         return [SUBMIT]
-    known_of = set(found.stdout.splitlines())
+    found = {(kind, machine): started for kind, machine, started in map(str.split, sorted(lines))}
+    wanted = [("Machine", one.name) for one in asked if one.executes]
+    wanted += [("Scheduler", one.name) for one in asked if one.name == SUBMIT]
     return [
-        one.name for one in known.members
-        if (one.executes and f"Machine {one.name}.{DOMAIN}" not in known_of)
-        or (one.name == SUBMIT and f"Scheduler {one.name}.{DOMAIN}" not in known_of)
+        name for kind, name in wanted
+        if int(found.get((kind, f"{name}.{DOMAIN}"), "-1")) < int((since or {}).get(name, 0))
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from testbed import processes
-from testbed.condor import configuration, launch, security
+from testbed.condor import configuration, launch, security, state
 from testbed.condor.configuration import SUBMIT, place
 from testbed.condor.faults import Faults
-from testbed.condor.launch import Known
 from testbed.condor.security import LIFETIME, SCOPE
+from testbed.condor.state import Known
 from testbed.errors import TestbedError
 from testbed.lake import find as find_lake
 from testbed.xrootd import Site
@@ -76,7 +77,7 @@ class Pool(NamedTuple):
             command: Program and arguments.
             options: Of :func:`subprocess.run`; `env` is added to the environment.
         """
-        found: subprocess.CompletedProcess[str] = launch.run(
+        found: subprocess.CompletedProcess[str] = state.run(
             self.folder, self.known, list(map(str, command)), **options
         )
         return found
@@ -90,7 +91,7 @@ class Pool(NamedTuple):
             command: Program and arguments.
             cwd: Where it runs; here by default.
         """
-        return [*launch.prefix(self.folder, self.known, cwd), *map(str, command)]
+        return [*state.prefix(self.folder, self.known, cwd), *map(str, command)]
 
     def environment(self) -> dict[str, str]:
         """Give what a user of the pool has in the environment: CONDOR_CONFIG and PATH."""
@@ -102,16 +103,24 @@ class Pool(NamedTuple):
         Raises:
             TestbedError: It fails.
         """
-        return launch.checked(self.folder, self.known, command)
+        return state.checked(self.folder, self.known, command)
 
     def tokens(self, *, scope: str = SCOPE, lifetime: float = LIFETIME) -> None:
-        """Say what tokens jobs get from now on.
+        """Say what tokens jobs get from now on, and wait until the first is there.
 
         Args:
             scope: Capabilities, e.g. ``storage.read:/cms``.
             lifetime: Seconds; a token is replaced when half of them are over.
+
+        Raises:
+            TestbedError: The pool has no site whose tokens these could be.
         """
         security.set_tokens(self.folder, scope=scope, lifetime=lifetime)
+        deadline = time.monotonic() + 10
+        while not security.given(self.folder, scope=scope, lifetime=lifetime):
+            if not self.known.site or time.monotonic() > deadline:
+                raise TestbedError("nobody makes tokens", "bring the pool up with --site")
+            time.sleep(0.1)
 
     @property
     def faults(self) -> Faults:
@@ -147,7 +156,7 @@ def up(
     launch.check(hosts or 0)
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
-        known = launch.load(folder) or launch.create(folder)
+        known = state.load(folder) or state.create(folder)
         wanted = known.hosts if hosts is None else hosts
         trusted = _site(site or known.site)
         asked = known._replace(
@@ -158,7 +167,7 @@ def up(
             show=known.show if show is None else [str(Path(path).resolve()) for path in show],
         )
         process = processes.supervisor(folder, known)
-        same = asked == known and SUBMIT in launch.pids(folder, known)
+        same = asked == known and SUBMIT in state.pids(folder, known)
         if process and same:
             launch.mend(folder, known, seconds)
             return Pool(folder, known, process.pid, False)
@@ -189,7 +198,7 @@ def _ports(site: Site | None) -> list[int]:
 def find(folder: Path) -> Pool | None:
     """Find the pool of a folder if all of it runs and answers."""
     folder = Path(folder).resolve()
-    known = launch.load(folder)
+    known = state.load(folder)
     process = processes.supervisor(folder, known) if known else None
     if known is None or process is None or launch.missing(folder, known):
         return None
@@ -206,7 +215,7 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     if not folder.exists():
         return False
     with processes.alone(folder):
-        known = launch.load(folder)
+        known = state.load(folder)
         if known is None:
             raise TestbedError(f"{folder} is not a pool", "name the folder with --folder")
         ran = _stop(folder, known)
@@ -220,7 +229,7 @@ def _stop(folder: Path, known: Known) -> bool:
     family = processes.of_service(folder, known)
     for process in family:  # who hangs does not hear
         processes.send(process, signal.SIGCONT)
-    masters = launch.daemons(folder, known, "master")
+    masters = state.daemons(folder, known, "master")
     for process in masters:
         processes.send(process, signal.SIGQUIT)
     psutil.wait_procs(masters, timeout=5)
@@ -231,6 +240,6 @@ def _stop(folder: Path, known: Known) -> bool:
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the hosts of the pool in a folder: name, state, pid."""
     folder = Path(folder).resolve()
-    known = launch.load(folder)
+    known = state.load(folder)
     found = processes.states(folder, known) if known else {}
     return [(name, one["statename"], one["pid"]) for name, one in found.items()]

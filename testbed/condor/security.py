@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from testbed import unpacked
 from testbed.condor import configuration
@@ -115,6 +116,13 @@ def set_tokens(folder: Path, *, scope: str = SCOPE, lifetime: float = LIFETIME) 
     """
     path = place(folder, configuration.SUBMIT) / "tokens.json"
     write_private(path, json.dumps({"scope": scope, "lifetime": lifetime}))
+
+
+def given(folder: Path, **wanted: Any) -> bool:
+    """Say whether jobs already get what :func:`set_tokens` was told."""
+    own = place(folder, configuration.SUBMIT) / "credentials" / configuration.user()
+    note = own / f"{SERVICE}.note"
+    return note.exists() and json.loads(note.read_text()) == wanted
 
 
 def _remember_keys(cache: Path, site: Site, url: str) -> None:
