@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 
-.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake test-xrootd bench clean
+.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake test-xrootd test-condor bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,7 +34,7 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-test: check test-unit test-workflow test-lake test-xrootd ## all checks and tests
+test: check test-unit test-workflow test-lake test-xrootd test-condor ## all checks and tests
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
@@ -53,6 +53,11 @@ test-xrootd: setup-dev ## real XRootD: origins, caches, tokens, certificates, fa
 	pytest tests/services -q -k xrootd
 	pytest tests/workflow -q -k xrootd
 
+test-condor: setup-dev ## a real HTCondor pool: jobs, credentials, faults, on one host and (as root) on three
+	@envs/setup xrootd
+	@envs/setup condor
+	pytest tests/services -q -k condor
+
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
 	@envs/setup xrootd
@@ -60,5 +65,6 @@ bench: setup-bench ## measure; writes benchmarks/results
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake
+	[ ! -d resources/condor ] || .venv/bin/testbed down condor
 	[ ! -d resources/xrootd ] || .venv/bin/testbed down xrootd
 	rm -rf results logs resources .snakemake
