@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from nanolake import config, engine, preflight
+from nanolake import config, config_lake, engine, preflight
 from nanolake.errors import InputError, LakeError, NanolakeError
 from nanolake.root import installation
 
@@ -130,7 +130,7 @@ def examine_lake(name: str) -> list[Finding]:
     from nanolake.lake.session import running
 
     findings = [Finding(f"lake {lake['name']}", "ok", _asked(lake["credential"]))]
-    if not config.closed(resolved):
+    if not config_lake.closed(resolved):
         return findings
     try:
         findings += _credential(lake)
