@@ -56,6 +56,9 @@ def main() -> None:
     help="Site of XRootD whose tokens and servers a pool's jobs use.",
 )
 @click.option("--expose", type=int, multiple=True, help="Port of this machine for a pool's hosts.")
+@click.option(
+    "--show", type=click.Path(path_type=Path), multiple=True, help="Folder for a pool's hosts."
+)
 def up(service: str, folder: Path | None, **options: Any) -> None:
     """Bring SERVICE up, or find it running."""
     start = time.monotonic()
@@ -73,7 +76,11 @@ def up(service: str, folder: Path | None, **options: Any) -> None:
     _CONSOLE.print(f"end it:   {end}", markup=False)
 
 
-_OPTIONS = {"lake": {"database"}, "xrootd": set[str](), "condor": {"hosts", "site", "expose"}}
+_OPTIONS = {
+    "lake": {"database"},
+    "xrootd": set[str](),
+    "condor": {"hosts", "site", "expose", "show"},
+}
 
 
 def _up(service: str, folder: Path, options: dict[str, Any]) -> tuple[Any, str, str]:
@@ -133,14 +140,14 @@ def _address(service: str, found: Any) -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(folder: Path | None, command: tuple[str, ...]) -> None:
     """Run COMMAND on the submit host of a pool, as its user."""
-    from testbed import condor
+    from testbed.condor import configuration, state
 
-    folder = folder or Path("resources/condor")
-    pool = condor.find(folder)
-    if pool is None:
-        raise TestbedError(f"no pool runs in {folder}", "testbed up condor")
-    words = pool.on_submit_host(command)
-    os.execvpe(words[0], words, {**os.environ, **pool.environment()})
+    folder = (folder or Path("resources/condor")).resolve()
+    known = state.load(folder)
+    if known is None:
+        raise TestbedError(f"{folder} is not a pool", "testbed up condor, or name its --folder")
+    words = [*state.prefix(folder, known), *command]
+    os.execvpe(words[0], words, os.environ | configuration.variables(folder))
 
 
 _SITE = click.option(

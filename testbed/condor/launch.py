@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def _hidden(folder: Path) -> list[str]:
 
     None of them lies in another one that comes after it.
     """
-    wanted = {unpacked.HOME, Path.home(), Path.cwd(), folder, Path("/tmp"), Path("/var/tmp")}
+    wanted = {unpacked.HOME, Path.home(), Path.cwd(), folder}
+    wanted |= {Path(path) for path in ("/tmp", "/var/tmp", tempfile.gettempdir())}
     if sys.prefix != sys.base_prefix:
         wanted.add(Path(sys.prefix).parent)  # the project that has this environment
     places = sorted(path.resolve() for path in wanted if path.is_dir() and path != Path("/"))
@@ -194,6 +196,9 @@ def missing(folder: Path, known: Known, since: dict[str, float] | None = None) -
     try:
         lines = run(folder, known, ask, timeout=10).stdout.splitlines()
     except subprocess.TimeoutExpired:
+        return [SUBMIT]
+    # A job that wants a token is held as long as nobody makes them.
+    if known.site and not security.ready(folder):
         return [SUBMIT]
     found = {(kind, machine): started for kind, machine, started in map(str.split, sorted(lines))}
     wanted = [("Machine", one.name) for one in asked if one.executes]

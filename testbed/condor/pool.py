@@ -157,23 +157,33 @@ def up(
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
-        wanted = known.hosts if hosts is None else hosts
         trusted = _site(site or known.site)
-        asked = known._replace(
-            hosts=wanted,
-            site=str(trusted.folder) if trusted else "",
-            ports=_ports(trusted),
-            expose=known.expose if expose is None else sorted(expose),
-            show=known.show if show is None else [str(Path(path).resolve()) for path in show],
-        )
+        asked = _asked(known, trusted, hosts=hosts, expose=expose, show=show)
         process = processes.supervisor(folder, known)
-        same = asked == known and SUBMIT in state.pids(folder, known)
-        if process and same:
+        if process and asked == known and SUBMIT in state.pids(folder, known):
             launch.mend(folder, known, seconds)
             return Pool(folder, known, process.pid, False)
         _stop(folder, known)
         known, pid = launch.start(folder, asked, trusted, seconds)
         return Pool(folder, known, pid, True)
+
+
+def _asked(
+    known: Known,
+    site: Site | None,
+    *,
+    hosts: int | None,
+    expose: Sequence[int] | None,
+    show: Sequence[Path] | None,
+) -> Known:
+    """Give what a pool is to be; what is None stays as it is."""
+    return known._replace(
+        hosts=known.hosts if hosts is None else hosts,
+        site=str(site.folder) if site else "",
+        ports=_ports(site),
+        expose=known.expose if expose is None else sorted(expose),
+        show=known.show if show is None else [str(Path(path).resolve()) for path in show],
+    )
 
 
 def _site(folder: Path | str) -> Site | None:

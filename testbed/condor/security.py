@@ -100,9 +100,10 @@ def trust(folder: Path, members: list[Host], site: Site) -> None:
         set_tokens(folder)
     write_private(submit / "credmon.json", json.dumps(known))
     # A script: the master would give Python another name, by which it does not find its libraries.
-    run = configuration.quote([sys.executable, "-P", "-m", "testbed.condor.credmon"])
-    script = f"#!/bin/sh\nexec {run} {submit}/credmon.json >>{submit}/log/CredmonLog 2>&1\n"
-    write_private(submit / "credmon", script)
+    module = ["-P", "-m", "testbed.condor.credmon"]
+    run = configuration.quote([sys.executable, *module, submit / "credmon.json"])
+    log = configuration.quote([submit / "log/CredmonLog"])
+    write_private(submit / "credmon", f"#!/bin/sh\nexec {run} >>{log} 2>&1\n")
     (submit / "credmon").chmod(0o700)
 
 
@@ -116,6 +117,11 @@ def set_tokens(folder: Path, *, scope: str = SCOPE, lifetime: float = LIFETIME) 
     """
     path = place(folder, configuration.SUBMIT) / "tokens.json"
     write_private(path, json.dumps({"scope": scope, "lifetime": lifetime}))
+
+
+def ready(folder: Path) -> bool:
+    """Say whether the credential monitor has looked through what jobs want."""
+    return (place(folder, configuration.SUBMIT) / "credentials/CREDMON_COMPLETE").exists()
 
 
 def given(folder: Path, **wanted: Any) -> bool:

@@ -111,7 +111,7 @@ def checked(folder: Path, known: Known, command: Sequence[str | Path], **env: st
     return str(done.stdout)
 
 
-def prefix(folder: Path, known: Known, cwd: Path | None) -> list[str]:
+def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
     """Give what stands before a command that runs on the submit host, in a folder or in ours."""
     if not known.hosts:
         return []
