@@ -238,7 +238,7 @@ def _error(action: str, problem: Mapping[str, str]) -> NanolakeError:
         return CredentialError(path, what, protocols.REFUSED)
     if kind not in REMEDIES:
         return EngineError(f"{action}: {what}")
-    return InputError(Path(path).stem, path, what, REMEDIES[kind])
+    return InputError(Path(path).stem, path, what, REMEDIES[kind], storage=kind == "storage")
 
 
 def install(analysis: str, selection: str, target: str, *, mode: str = "auto") -> None:

@@ -18,11 +18,15 @@ class InputError(NanolakeError):
         replica: Path or URL that was tried.
         problem: What is wrong with it.
         remedy: What the user can do about it.
+        storage: Whether its storage is to blame, not the file.
     """
 
-    def __init__(self, file: str, replica: str, problem: str, remedy: str) -> None:
+    def __init__(
+        self, file: str, replica: str, problem: str, remedy: str, *, storage: bool = False
+    ) -> None:
         super().__init__(f"{file}: {problem}\n  replica: {replica}\n  remedy:  {remedy}")
         self.file, self.replica, self.problem, self.remedy = file, replica, problem, remedy
+        self.storage = storage
 
 
 class LakeError(NanolakeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from nanolake import sources, staging
 from nanolake.errors import InputError
@@ -46,6 +47,10 @@ _PROTOCOL = {"root": "root", "roots": "root", "xroot": "root", "xroots": "root",
              "https": "https", "davs": "https"}  # fmt: skip
 
 
+def _server(replica: Replica) -> str:
+    return urlsplit(replica["pfn"]).netloc
+
+
 def _source(replica: Replica) -> dict[str, Any]:
     """A replica in the words of the ledger."""
     return {"replica": replica["pfn"], "rse": replica["rse"], "cache": replica.get("cache")}
@@ -79,6 +84,7 @@ class Reading:
         self.files, self.replicas, self.sample, self.unit = files, replicas, sample, unit
         self.access, self.how, self.scratch = access, verify, scratch
         self.failed: dict[str, list[tuple[Replica, InputError]]] = {}
+        self.down: set[str] = set()
 
     def run(self, action: Callable[[list[str]], Any]) -> tuple[Any, list[dict[str, Any]]]:
         """Run an action on readable paths of all files, with other replicas where one fails.
@@ -104,17 +110,18 @@ class Reading:
                 self._remember(error, chosen)
 
     def _choose(self, file: Mapping[str, Any]) -> Replica:
-        """The best replica of a file that has not failed."""
+        """The best replica of a file that has not failed, if possible on a server that has not."""
         failed = self.failed.get(file["path"], [])
         bad = [replica for replica, _ in failed]
-        known = self.replicas.get(file["path"], [])
-        for replica in known:
-            if replica not in bad:
-                return replica
+        left = [one for one in self.replicas.get(file["path"], []) if one not in bad]
+        if left:
+            return min(left, key=lambda replica: _server(replica) in self.down)
         if len(failed) == 1 and not failed[0][0]["rse"]:
             raise failed[0][1]
         tried = "; ".join(f"{replica['pfn']}: {error.problem}" for replica, error in failed)
         problem = "none of its replicas can be read" if tried else "it has no replica"
+        if failed and all(error.storage for _, error in failed):
+            raise InputError(file["path"], tried, problem, failed[0][1].remedy, storage=True)
         remedy = (
             "`rucio replica state update bad` tells the lake that a replica must be made again;"
             " if no good one is left, ingest it again; then run again to continue"
@@ -148,6 +155,8 @@ class Reading:
         for file, replica in zip(self.files, chosen, strict=True):
             if error.replica in (replica["pfn"], sources.local_path(replica["pfn"])):
                 self.failed.setdefault(file["path"], []).append((replica, error))
+                if error.storage:
+                    self.down.add(_server(replica))
                 if len(self.replicas[file["path"]]) > 1:
                     print(f"replica failed, another is tried: {error}", flush=True)
                 return

@@ -4,6 +4,8 @@
 #ifndef NANOLAKE_READ_AHEAD_H
 #define NANOLAKE_READ_AHEAD_H
 
+#include "remote.h"
+
 #include <TBranch.h>
 #include <TFile.h>
 #include <TFileCacheRead.h>
@@ -19,8 +21,9 @@
 namespace nanolake {
 // Serves TFile::ReadBuffer from blocks of baskets, each fetched by one vector read in a thread.
 class ReadAhead final : public TFileCacheRead {
-   static constexpr Long64_t kFirst = 1 << 20, kLargest = 8 << 20; // bytes of a block, which double
-   static constexpr std::size_t kAhead = 4, kHeld = 8;             // blocks
+   static constexpr Long64_t kFirst = 1 << 20, kLargest = 4 << 20; // bytes of a block, which double
+   static constexpr std::size_t kMostAhead = 8, kHeld = 12;        // blocks
+   static constexpr double kSlow = 5; // seconds; XRD_REQUESTTIMEOUT ends a request that takes much longer
 
    struct Basket {
       Long64_t entry, end, position;
@@ -31,6 +34,7 @@ class ReadAhead final : public TFileCacheRead {
       std::vector<Int_t> lengths;
       Long64_t bytes = 0, end = 0; // end: the entry behind its last basket
       std::vector<char> content;
+      double seconds = 0; // that it took
       std::future<bool> failed;
    };
 
@@ -38,7 +42,7 @@ class ReadAhead final : public TFileCacheRead {
    TTree &fTree;
    TFileCacheRead *fBefore;
    std::vector<Block> fBlocks; // in the order of their entries: [dropped, fetched) are in memory
-   std::size_t fDropped = 0, fFetched = 0;
+   std::size_t fDropped = 0, fFetched = 0, fAhead = 3;
    std::unordered_map<Long64_t, std::pair<std::size_t, Long64_t>> fPlaces; // position to block, offset
    std::vector<std::vector<char>> fSpare; // memory is touched once
    Long64_t fBytes = 0, fRequests = 0;
@@ -91,8 +95,11 @@ class ReadAhead final : public TFileCacheRead {
       }
       block.content.resize(block.bytes);
       block.failed = std::async(std::launch::async, [this, &block] {
-         return bool(fSource.ReadBuffers(block.content.data(), block.positions.data(), block.lengths.data(),
-                                         block.positions.size()));
+         const auto start = Clock::now();
+         const bool failed = fSource.ReadBuffers(block.content.data(), block.positions.data(),
+                                                 block.lengths.data(), block.positions.size());
+         block.seconds = Since(start);
+         return failed;
       });
       fBytes += block.bytes;
       ++fRequests;
@@ -113,7 +120,7 @@ public:
    {
       tree.SetCacheSize(0); // no TTreeCache beside it
       Divide(Baskets(columns, first, last));
-      while (fFetched < std::min(kAhead, fBlocks.size()))
+      while (fFetched < std::min(fAhead, fBlocks.size()))
          Fetch();
       file.SetCacheRead(this);
    }
@@ -134,11 +141,14 @@ public:
          return 0;
       }
       const auto [number, offset] = place->second;
-      while (fFetched < std::min(number + kAhead, fBlocks.size()))
+      while (fFetched < std::min(number + fAhead, fBlocks.size()))
          Fetch();
       Block &block = fBlocks[number];
-      if (block.failed.valid() && block.failed.get())
-         return -1;
+      if (block.failed.valid()) { // used for the first time
+         if (block.failed.get())
+            return -1;
+         fAhead = block.seconds < kSlow ? std::min(fAhead + 1, kMostAhead) : std::max<std::size_t>(fAhead / 2, 1);
+      }
       std::copy_n(block.content.data() + offset, length, buffer);
       return 1;
    }
