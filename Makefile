@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 
-.PHONY: help setup setup-dev setup-bench run report check test test-unit test-workflow test-lake test-xrootd bench clean
+.PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,7 +34,16 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-test: check test-unit test-workflow test-lake test-xrootd ## all checks and tests
+# All at once what test-workflow, test-lake, test-xrootd and test-condor run one by one: what their tests
+# share is then made once.
+test: check test-unit setup-services ## all checks and tests
+	pytest tests/workflow -q
+	pytest tests/services -q
+
+setup-services: setup-dev
+	@envs/setup postgresql
+	@envs/setup xrootd
+	@envs/setup condor
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
@@ -42,21 +51,24 @@ test-unit: setup-dev ## the package, without Snakemake
 test-workflow: setup-dev ## real runs of the DAG
 	pytest tests/workflow -q -k 'not test_lake and not test_xrootd'
 
-test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
-	@envs/setup postgresql
-	@envs/setup xrootd
+test-lake: setup-services ## a real Rucio: the embedded lake, its client, faults, runs on it
 	pytest tests/services -q -k 'lake and not xrootd'
 	pytest tests/workflow/test_lake.py -q
 
-test-xrootd: setup-dev ## real XRootD: origins, caches, tokens, certificates, faults, runs on them
-	@envs/setup xrootd
+test-xrootd: setup-services ## real XRootD: origins, caches, tokens, certificates, faults, runs on them
 	pytest tests/services -q -k xrootd
 	pytest tests/workflow -q -k xrootd
 
+test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, on one host and (as root) on three
+	pytest tests/services -q -k condor
+
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
+	@envs/setup xrootd
+	python benchmarks/streaming.py
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake
+	[ ! -d resources/condor ] || .venv/bin/testbed down condor
 	[ ! -d resources/xrootd ] || .venv/bin/testbed down xrootd
 	rm -rf results logs resources .snakemake

@@ -1,6 +1,7 @@
 from snakemake.utils import min_version
 
 from nanolake import config as settings
+from nanolake import config_lake as lakes
 
 min_version("9.27.0")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from rich.table import Table
 from testbed.errors import TestbedError
 
 _CONSOLE = Console(highlight=False, soft_wrap=True)
-_SERVICE = click.argument("service", type=click.Choice(["lake", "xrootd"]))
+_SERVICE = click.argument("service", type=click.Choice(["lake", "xrootd", "condor"]))
 _FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -37,7 +38,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Real services on this machine: a Rucio data lake, a site of XRootD servers."""
+    """Real services on this machine: a Rucio data lake, a site of XRootD servers, a batch pool."""
 
 
 @main.command()
@@ -48,12 +49,25 @@ def main() -> None:
     type=click.Choice(["sqlite", "postgresql"]),
     help="Database of a new lake.  [default: sqlite]",
 )
-def up(service: str, folder: Path | None, database: str | None) -> None:
+@click.option("--hosts", type=click.IntRange(0, 9), help="Execute hosts of a pool with a network.")
+@click.option(
+    "--site",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Site of XRootD whose tokens and servers a pool's jobs use.",
+)
+@click.option("--expose", type=int, multiple=True, help="Port of this machine for a pool's hosts.")
+@click.option(
+    "--show", type=click.Path(path_type=Path), multiple=True, help="Folder for a pool's hosts."
+)
+def up(service: str, folder: Path | None, **options: Any) -> None:
     """Bring SERVICE up, or find it running."""
     start = time.monotonic()
     folder = folder or Path("resources", service)
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if wrong := set(given) - _OPTIONS[service]:
+        raise click.UsageError(f"--{min(wrong)} is not an option of {service}")
     with _CONSOLE.status(f"bringing {service} up"):
-        found, place, script = _up(service, folder, database)
+        found, place, script = _up(service, folder, given)
     how = f"up in {time.monotonic() - start:.1f} s" if found.started else "already running"
     _CONSOLE.print(f"[green]{service}[/green] {how}: {place}, pid {found.pid}, in {found.folder}")
     _CONSOLE.print("use it:   ", end="")
@@ -62,18 +76,27 @@ def up(service: str, folder: Path | None, database: str | None) -> None:
     _CONSOLE.print(f"end it:   {end}", markup=False)
 
 
-def _up(service: str, folder: Path, database: str | None) -> tuple[Any, str, str]:
+_OPTIONS = {
+    "lake": {"database"},
+    "xrootd": set[str](),
+    "condor": {"hosts", "site", "expose", "show"},
+}
+
+
+def _up(service: str, folder: Path, options: dict[str, Any]) -> tuple[Any, str, str]:
     """Bring a service up: itself, its address, and how a shell uses it."""
+    found = _module(service).up(folder, **options)
+    place = _address(service, found)
+    if service == "condor":
+        use = f". {shlex.quote(str(found.folder / 'env.sh'))}"
+        apart = f"testbed run --folder {shlex.quote(str(folder))} -- condor_q"
+        return found, place, apart if found.known.hosts else use
     if service == "lake":
-        from testbed import lake
+        return found, place, f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}"
+    from testbed.xrootd import lake
 
-        found = lake.up(folder, database=database)
-        return found, found.url, f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}"
-    from testbed import xrootd
-
-    site = xrootd.up(folder)
-    xrootd.lake.up(site)
-    return site, site.url("fast"), f". {shlex.quote(str(site.folder / 'env/analyst.sh'))}"
+    lake.up(found)
+    return found, place, f". {shlex.quote(str(found.folder / 'env/analyst.sh'))}"
 
 
 @main.command()
@@ -89,7 +112,7 @@ def down(service: str, folder: Path | None, delete: bool) -> None:
 
 
 @main.command()
-@click.argument("service", type=click.Choice(["lake", "xrootd"]), default="lake")
+@click.argument("service", type=click.Choice(["lake", "xrootd", "condor"]), default="lake")
 @_FOLDER
 def status(service: str, folder: Path | None) -> None:
     """Show what of SERVICE runs; exit code 3 if nothing does."""
@@ -99,11 +122,32 @@ def status(service: str, folder: Path | None) -> None:
     if found is None:
         _CONSOLE.print(f"no {service} runs in {folder}")
         sys.exit(3)
-    address = found.url if service == "lake" else found.url("fast")
-    table = Table("program", "state", "pid", title=f"{service} {address} in {found.folder}")
+    where = f"{service} {_address(service, found)} in {found.folder}"
+    table = Table("program", "state", "pid", title=where)
     for name, state, pid in module.programs(folder):
         table.add_row(name, state, str(pid))
     _CONSOLE.print(table)
+
+
+def _address(service: str, found: Any) -> str:
+    if service == "condor":
+        return f"{len(found.hosts)} execute hosts" if found.known.hosts else "one host"
+    return str(found.url if service == "lake" else found.url("fast"))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@_FOLDER
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(folder: Path | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND on the submit host of a pool, as its user."""
+    from testbed.condor import configuration, state
+
+    folder = (folder or Path("resources/condor")).resolve()
+    known = state.load(folder)
+    if known is None:
+        raise TestbedError(f"{folder} is not a pool", "testbed up condor, or name its --folder")
+    words = [*state.prefix(folder, known), *command]
+    os.execvpe(words[0], words, os.environ | configuration.variables(folder))
 
 
 _SITE = click.option(

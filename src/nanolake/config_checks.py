@@ -96,10 +96,10 @@ def embargo_checks(config: Mapping[str, Any], analyses: Mapping[str, Any]) -> It
     if not private:
         return
     lake, what = config["lake"], f"embargoed data ({', '.join(private)})"
-    if lake["kind"] != "rucio" or lake["embargo"] is None:
+    if lake["kind"] not in ("rucio", "urls") or lake["embargo"] is None:
         yield (
-            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio whose"
-            " file has `embargo`"
+            f"config.yaml: lake: {lake['name']!r} takes no {what}: choose one of kind rucio or urls"
+            " whose file has `embargo`"
         )
         return
     if (lake["credential"] or {}).get("kind") != "token":

@@ -7,10 +7,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from nanolake import config, engine, preflight
+from nanolake import config, config_lake, engine, preflight
 from nanolake.errors import InputError, LakeError, NanolakeError
 from nanolake.root import installation
 
@@ -129,7 +130,7 @@ def examine_lake(name: str) -> list[Finding]:
     from nanolake.lake.session import running
 
     findings = [Finding(f"lake {lake['name']}", "ok", _asked(lake["credential"]))]
-    if not config.closed(resolved):
+    if not config_lake.closed(resolved):
         return findings
     try:
         findings += _credential(lake)
@@ -155,12 +156,22 @@ def _asked(need: Mapping[str, Any] | None) -> str:
 
 def _credential(lake: Mapping[str, Any]) -> list[Finding]:
     """The credential at hand; what storage may still refuse is seen when it is opened."""
-    from nanolake.credential_checks import covers
+    from nanolake.credential_checks import covers  # these need a tenth of a second to load
+    from nanolake.credential_claims import left
 
     found = preflight.check_lake(lake)
     if not found:
         return []
-    findings = [Finding("credential", "ok", str(found))]
+    name = "token" if found.kind == "token" else "proxy"
+    until = datetime.fromtimestamp(found.expires).astimezone().isoformat(" ", "minutes")
+    facts = {
+        name: f"in {found.place}, of {found.subject} by {found.issuer}",
+        "lifetime": f"{left(found)}, until {until}",
+        "audience": " ".join(found.audience),
+        "scopes": "\n".join(found.scopes),
+        "groups" if name == "token" else "VOMS attributes": "\n".join(found.attributes),
+    }
+    findings = [Finding(what, "ok", said) for what, said in facts.items() if said]
     writes = lake["publish"] and found.kind == "token"
     if writes and not covers(found, "storage.create", ""):
         said = "the token may not write: results are not published on storage that asks for tokens"
@@ -190,6 +201,7 @@ def _opens(
 def show(findings: Sequence[Finding]) -> int:
     """Print the findings; the exit status is 1 if anything needed is missing."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     # What is to be typed or copied is never cut.
@@ -198,6 +210,7 @@ def show(findings: Sequence[Finding]) -> int:
     colours = {"ok": "green", "optional": "yellow", "missing": "red"}
     for finding in findings:
         mark = f"[{colours[finding.state]}]{finding.state:>8}[/] {finding.what}"
-        table.add_row(mark, finding.found, "" if finding.state == "ok" else finding.remedy)
+        remedy = "" if finding.state == "ok" else finding.remedy
+        table.add_row(mark, escape(finding.found), escape(remedy))
     Console().print(table)
     return int(any(finding.state == "missing" for finding in findings))

@@ -89,7 +89,7 @@ def check_lake(lake: Mapping[str, Any], datasets: Sequence[Dataset] = ()) -> Cre
     if not lake["credential"]:
         return None
     wanted = [
-        ("storage.read", urlsplit(url).path)
+        ("storage.read", _path(url))
         for dataset in datasets
         for url in dataset.urls
         if not url.startswith(("file:", "/"))
@@ -124,19 +124,33 @@ def judge(datasets: Sequence[Dataset], attempts: Sequence[Attempt]) -> None:
     for dataset in datasets:
         mine = [attempt for attempt in attempts if attempt.dataset == dataset.name]
         shown = [attempt for attempt in mine if attempt.credential != "none"]
-        for attempt in mine:
-            if attempt.credential == "none" and attempt.state == "open":
-                raise EmbargoError(
-                    dataset.name,
-                    f"it is embargoed, and {attempt.replica} serves it to anybody",
-                    "read it from storage and caches that ask for a token (`embargo` of the lake's"
-                    " file), and tell the people of this one",
-                )
+        if dataset.embargoed:
+            _judge_nobody(dataset, mine)
         for attempt in shown:
             if attempt.state == "refused":
                 raise _refused(attempt)
         if not any(attempt.state == "open" for attempt in shown):
             raise _closed(dataset, shown)
+
+
+def _judge_nobody(dataset: Dataset, attempts: Sequence[Attempt]) -> None:
+    """Who shows nothing gets it nowhere, and is refused where who shows something gets it."""
+    nobody = {one.replica: one.state for one in attempts if one.credential == "none"}
+    for one in attempts:
+        if one.state != "open" or nobody.get(one.replica) == "refused":
+            continue
+        if nobody.get(one.replica) == "open":
+            raise EmbargoError(
+                dataset.name,
+                f"it is embargoed, and {one.replica} serves it to anybody",
+                "read it from storage and caches that ask for a token (`embargo` of the lake's"
+                " file), and tell the people of this one",
+            )
+        raise EmbargoError(
+            dataset.name,
+            f"it is embargoed, and whether {one.replica} refuses it to others is not known",
+            "run again; `nanolake doctor --lake NAME` tries it, too",
+        )
 
 
 def run(
@@ -179,12 +193,17 @@ def require(datasets: Sequence[Dataset], lake: Mapping[str, Any]) -> None:
 
 def _refused(attempt: Attempt) -> CredentialError:
     found = examine(attempt.credential)
-    path = urlsplit(attempt.replica).path
+    path = _path(attempt.replica)
     return CredentialError(
         attempt.dataset,
         f"{attempt.replica} refuses it ({attempt.said})",
         f"shown was: {found or 'nothing'}; ask for one that may read {path} there",
     )
+
+
+def _path(url: str) -> str:
+    """The path on storage that a URL means; root:// has a slash too many."""
+    return "/" + urlsplit(url).path.lstrip("/")
 
 
 def _closed(dataset: Dataset, shown: Sequence[Attempt]) -> InputError:

@@ -85,14 +85,14 @@ def _still_there(arguments: Sequence[str], console: Console) -> None:
     resolved = Path(given[-1] if given else "results", "config.yaml")
     if {"-n", "--dry-run", "--dryrun"} & set(arguments) or not resolved.exists():
         return
-    from nanolake import config
+    from nanolake import config, config_lake
     from nanolake.lake import session
     from nanolake.lake.client import connect
 
     settings = config.resolve(config.load_yaml(resolved))
-    if not config.has_rucio(settings):
+    if not config_lake.has_rucio(settings):
         return
-    lake, client = settings["lake"], config.client_settings(settings["lake"])
+    lake, client = settings["lake"], config_lake.client_settings(settings["lake"])
     locks = sorted(map(str, resolved.parent.glob("*/inputs.lock.json")))
     with console.status("comparing the lake with the input locks"), session.running(lake):
         files = session.check(connect(**client), locks, missing=False)

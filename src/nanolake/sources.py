@@ -114,7 +114,7 @@ def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:
     try:
         protocols.protocol(pfn).get(pfn, target)
     except protocols.StorageError as error:
-        if error.kind == "refused":
+        if error.kind in protocols.CREDENTIAL:
             raise CredentialError(name, f"{pfn}: {error}", protocols.REFUSED) from error
         remedy = "see that its storage is up; another replica is tried"
         raise InputError(name, pfn, f"it cannot be copied ({error})", remedy) from error

@@ -28,9 +28,11 @@ def _authorization() -> str:
 
 
 def _request(method: str, url: str, **options: Any) -> requests.Response:
-    headers = {"Authorization": _authorization(), **options.pop("headers", {})}
+    url, headers = url.replace("davs://", "https://", 1), options.pop("headers", {})
+    if url.startswith("https://"):
+        headers["Authorization"] = _authorization()
     return requests.request(
-        method, url.replace("davs://", "https://", 1), headers=headers, timeout=_TIMEOUT,
+        method, url, headers=headers, timeout=_TIMEOUT,
         verify=os.environ["X509_CERT_DIR"], allow_redirects=False, **options,
     )  # fmt: skip
 

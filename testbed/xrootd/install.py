@@ -7,21 +7,13 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from testbed import unpacked
 from testbed.errors import TestbedError
-
-_HOME = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:
-    """Find the folder of the installation: TESTBED_XROOTD, or .xrootd of the project.
-
-    Raises:
-        TestbedError: It is not installed.
-    """
-    found = Path(os.environ.get("TESTBED_XROOTD", _HOME / ".xrootd")).resolve()
-    if not (found / ".installed").exists():
-        raise TestbedError(f"no XRootD in {found}", "envs/setup xrootd")
-    return found
+    """Find the folder of the installation: see :func:`testbed.unpacked.folder`."""
+    return unpacked.folder("xrootd")
 
 
 def program(name: str) -> Path:

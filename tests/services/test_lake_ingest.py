@@ -48,7 +48,8 @@ def test_inputs_arrive_with_what_they_stand_for(lake: Lake, tmp_path: Path, kind
         ingest.run(
             program(), receipt_file, analysis="dimuon", entries={SAMPLE: entry}, streams=STREAMS,
             client=books.client,
-            target={"scope": "cms", "dataset": "{sample}.{key}", "rse": "QOS=FAST", "lifetime": 3},
+            targets={SAMPLE: {"scope": "cms", "dataset": "{sample}.{key}", "rse": "QOS=FAST",
+                              "lifetime": 3}},
         )  # fmt: skip
         return dict(local.read(receipt_file)["datasets"][SAMPLE])
 
@@ -66,7 +67,7 @@ def test_inputs_arrive_with_what_they_stand_for(lake: Lake, tmp_path: Path, kind
     what = "luminosity" if kind == "data" else "generated"
     assert sample[what] == pytest.approx(expected["samples"][SAMPLE][what])
     metadata = client.get_metadata(*Did.parse(first["dataset"]), plugin="JSON")
-    assert metadata == {what: pytest.approx(sample[what])}
+    assert metadata == {what: pytest.approx(sample[what]), "identity": "TFile.UUID"}
     for file in first["files"]:
         assert place(client, file["did"]).read_bytes() == Path(file["path"]).read_bytes()
 

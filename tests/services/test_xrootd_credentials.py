@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
-from testbed.errors import TestbedError
-from testbed.xrootd import site as launcher
+from lakes import program
+from site_clients import until
+from testbed.configuration import free_port
+from testbed.xrootd import Site, wan
 from testbed.xrootd.configuration import AUDIENCE
-from testbed.xrootd.site import Site
 
 from nanolake import preflight
 from nanolake.errors import EmbargoError, InputError
@@ -31,21 +35,14 @@ EVENTS = 3000
 _VARIABLES = re.compile("BEARER_|X509_|XDG_RUNTIME_DIR|XrdSec|XRD_")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with one file, public and embargoed, on both kinds of origin."""
-    folder = tmp_path_factory.mktemp("site") / "site"
-    try:
-        found = launcher.up(folder)
-    except TestbedError as error:
-        pytest.skip(str(error))
+@pytest.fixture(scope="module", autouse=True)
+def _stored(site: Site) -> None:
+    """A file that is embargoed, though one origin gives it to anybody; and an engine to read it."""
+    program()
     for origin in ("fast", "open"):
-        for scope in ("cms", "embargo"):
-            path = found.storage(origin) / "lake" / scope / f"{SAMPLE}.root"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            generate_file(SAMPLE, path, events=EVENTS, seed=1)
-    yield found
-    launcher.down(folder, delete=True)
+        path = site.storage(origin) / f"lake/embargo/{SAMPLE}.root"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        generate_file(SAMPLE, path, events=EVENTS, seed=1)
 
 
 @pytest.fixture
@@ -97,14 +94,15 @@ def proxy(alone: None, site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[
 class Workspace:
     """A working folder whose configuration has one dataset, at one URL."""
 
-    def __init__(self, folder: Path, url: str, lake: Mapping[str, Any], embargoed: bool) -> None:
+    def __init__(
+        self, folder: Path, url: str, lake: Mapping[str, Any], *, events: int = EVENTS
+    ) -> None:
         self.folder = folder
         (folder / "config").mkdir(parents=True)
         datasets = yaml.safe_load((ROOT / "config/datasets.yaml").read_text())
         dimuon = datasets["analyses"]["dimuon"]
         entry = dimuon["datasets"][SAMPLE]
-        entry["places"] = {"portal": {"events": EVENTS, "files": [{"uri": url, "events": EVENTS}]}}
-        entry["embargoed"] = embargoed
+        entry["places"] = {"portal": {"events": events, "files": [{"uri": url, "events": events}]}}
         dump(folder / "config/datasets.yaml", {"analyses": {"dimuon": dimuon}})
         dump(folder / "lake.yaml", {"kind": "urls", "read": {"schemes": ["root"]}, **lake})
         dump(folder / "config/config.yaml", {"analyses": ["dimuon"], "lake": "lake.yaml"})
@@ -286,7 +284,7 @@ def test_embargoed_data_must_be_refused_to_nobody(site: Site, bearer: Bearer) ->
 @pytest.mark.parametrize(
     ("what", "words"),
     {
-        "expired": ("it has expired 60 s ago", "get a token"),
+        "expired": ("it has expired", "get a token"),
         "not yet valid": ("it is not valid yet", "get a token"),
         "wrong audience": (f"not {AUDIENCE}", f"audience {AUDIENCE}"),
         "wrong issuer": ("refuses it", "shown was: token in"),
@@ -300,7 +298,7 @@ def test_a_bad_token_stops_the_run_before_any_job(
     site: Site, bearer: Bearer, tmp_path: Path, what: str, words: tuple[str, ...]
 ) -> None:
     bearer(**TOKENS[what])
-    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()}, False)
+    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()})
     says(work.stopped(), *words)
     tells_nothing(work, bearer.all)
 
@@ -314,7 +312,7 @@ def says(said: str, *words: str) -> None:
 def test_other_tokens_stop_the_run_before_any_job(
     site: Site, bearer: Bearer, tmp_path: Path
 ) -> None:
-    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()}, False)
+    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()})
     says(work.stopped(), "there is none", str(bearer.path), "get a token")
     bearer(lifetime=300)
     says(work.stopped(), "good for 5 min only, a run needs 10 min", "get a token")
@@ -332,7 +330,7 @@ def test_a_bad_proxy_stops_the_run_before_any_job(
 ) -> None:
     path = proxy(**PROXIES[what])
     lake = {"credential": credential("x509")}
-    work = Workspace(tmp_path / "work", embargoed(site), lake, False)
+    work = Workspace(tmp_path / "work", embargoed(site), lake)
     words = {"wrong VO": "(it has: /other)", "no VO": "(it has: none)", "expired": "has expired"}
     says(work.stopped(), words[what], f"voms-proxy-init -voms escape -out {path}")
 
@@ -341,7 +339,7 @@ def test_other_proxies_stop_the_run_before_any_job(
     site: Site, proxy: Callable[..., Path], tmp_path: Path
 ) -> None:
     lake = {"credential": credential("x509")}
-    work = Workspace(tmp_path / "work", embargoed(site), lake, False)
+    work = Workspace(tmp_path / "work", embargoed(site), lake)
     path = proxy()
     path.chmod(0o644)
     says(work.stopped(), "others may read", f"chmod 600 {path}")
@@ -349,21 +347,12 @@ def test_other_proxies_stop_the_run_before_any_job(
     says(work.stopped(), "there is none", str(path), "voms-proxy-init -voms escape")
 
 
-def test_an_embargoed_file_that_anybody_may_read_stops_the_run(
-    site: Site, bearer: Bearer, tmp_path: Path
-) -> None:
-    bearer()
-    lake = {"credential": credential(), "embargo": {}}
-    work = Workspace(tmp_path / "work", embargoed(site, "open"), lake, True)
-    says(work.stopped(), "serves it to anybody", embargoed(site, "open"))
-
-
 def test_a_cached_embargoed_file_is_not_read_without_a_token(
     site: Site, bearer: Bearer, tmp_path: Path
 ) -> None:
     bearer()
-    lake = {"credential": credential(minutes=0), "embargo": {}}
-    work = Workspace(tmp_path / "work", embargoed(site, "tcache"), lake, True)
+    lake = {"credential": credential(minutes=0)}
+    work = Workspace(tmp_path / "work", embargoed(site, "tcache"), lake)
     work.run()
     site.stop("fast")
     try:
@@ -379,34 +368,172 @@ def test_a_cached_embargoed_file_is_not_read_without_a_token(
         site.start("fast")
 
 
+@pytest.fixture(scope="module")
+def public_unit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The events of the file, read from storage that asks for nothing."""
+    folder = tmp_path_factory.mktemp("public") / "work"
+    work = Workspace(folder, embargoed(site, "open"), {})
+    work.run()
+    assert not (folder / "results/dimuon/preflight.json").exists()
+    return (folder / UNIT).read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["token", "x509"])
 def test_the_right_credential_gives_the_right_events(
-    site: Site, bearer: Bearer, proxy: Callable[..., Path], tmp_path: Path, kind: str
+    site: Site,
+    bearer: Bearer,
+    proxy: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    public_unit: bytes,
 ) -> None:
     bearer() if kind == "token" else proxy()
-    lake = {"credential": credential(kind), "embargo": {}}
-    closed = Workspace(tmp_path / "closed", embargoed(site), lake, True)
+    lake = {"credential": credential(kind)}
+    closed = Workspace(tmp_path / "closed", embargoed(site), lake)
     closed.run()
-    public = Workspace(tmp_path / "public", embargoed(site, "open"), {}, False)
-    public.run()
-    assert (closed.folder / UNIT).read_bytes() == (public.folder / UNIT).read_bytes()
+    assert (closed.folder / UNIT).read_bytes() == public_unit
     assert json.loads((closed.folder / "results/dimuon/preflight.json").read_text()) == {
-        "credential": kind, "datasets": {SAMPLE: {"embargoed": True}},
+        "credential": kind, "datasets": {SAMPLE: {"embargoed": False}},
     }  # fmt: skip
-    assert not (public.folder / "results/dimuon/preflight.json").exists()
+
+
+def test_the_doctor_says_what_a_lake_needs_and_what_there_is(
+    site: Site, bearer: Bearer, tmp_path: Path
+) -> None:
+    work = Workspace(tmp_path / "work", embargoed(site), {"credential": credential()})
+
+    def doctor() -> tuple[int, str]:
+        process = work.start("nanolake", "doctor", "--lake", "lake.yaml")
+        said, _ = process.communicate(timeout=120)
+        tells_nothing(work, bearer.all, said)
+        # As a narrow terminal shows it: lines are folded, nothing is cut.
+        return process.returncode, re.sub(r"\s+", "", said)
+
+    def says_too(said: str, *words: str) -> None:
+        missing = [word for word in words if word.replace(" ", "") not in said]
+        assert not missing, f"{missing} not in {said}"
+
+    bearer("storage.read:/embargo", lifetime=1800)
+    status, said = doctor()
+    assert status == 0
+    asked = f"asks for a token, audience {AUDIENCE}, good for 10 min at least"
+    says_too(said, asked, f"token in {bearer.path}, of analyst by", "lifetime good for 30 min")
+    says_too(said, f"audience {AUDIENCE}", "scopes storage.read:/embargo")
+    says_too(said, SAMPLE, "open to token", embargoed(site))
+    for options, words in (
+        ({"lifetime": -60}, "it has expired"),
+        ({"scope": "storage.read:/emb"}, "do not cover"),
+        ({"key": "evil"}, "refused to token"),
+    ):
+        bearer(**options)
+        status, said = doctor()
+        assert status == 1
+        says_too(said, "missing", words)
 
 
 def tells_nothing(work: Workspace, secrets: list[str], *said: str) -> None:
-    """Nothing in a working folder or a text holds a secret or a part of one.
-
-    Names and contents of all files are searched, those of Snakemake and the compressed ones
-    included.
-    """
+    """No file in a working folder, and no text, holds a secret or a part of one."""
     parts = {part for secret in secrets for part in re.split(r"[.\s]", secret) if len(part) > 20}
     assert parts
-    found = []
+    found: list[Path] = []
     for path in work.folder.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         found += [path for part in parts if part.encode() in content or part in str(path)]
     assert not found
     assert not [text for text in said if any(part in text for part in parts)]
+
+
+# --- long units -------------------------------------------------------------------------------
+
+
+RATE, MANY = 400_000, 200_000  # bytes a second, and events: a unit takes a quarter of a minute
+
+
+class Slowly:
+    """A slow way to the origin that can be cut."""
+
+    def __init__(self, site: Site) -> None:
+        self.port = free_port(0)
+        pair = ["--delay", "0", str(self.port), str(site.port("fast"))]
+        self.command = [sys.executable, wan.__file__, "--rate", str(RATE), *pair]
+        self.process = subprocess.Popen(self.command)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def cut(self) -> None:
+        """Break all connections; who was in the middle of something must log in anew."""
+        self.end()
+        self.process = subprocess.Popen(self.command)
+
+
+@pytest.fixture
+def slowly(site: Site) -> Iterator[Slowly]:
+    way = Slowly(site)
+    yield way
+    way.end()
+
+
+class Renewal(threading.Thread):
+    """Makes a new credential of 15 s every few seconds; looks at all command lines meanwhile."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.make, self.lines, self.ended = make, set[str](), threading.Event()
+        self.make()
+
+    def run(self) -> None:
+        for number in itertools.count(1):
+            for process in psutil.process_iter(["cmdline"]):
+                self.lines.add(" ".join(process.info["cmdline"] or []))
+            if number % 20 == 0:
+                self.make()
+            if self.ended.wait(0.2):
+                return
+
+
+@pytest.mark.parametrize("kind", ["token", "x509"])
+def test_a_credential_that_is_renewed_on_disk_is_used(
+    site: Site,
+    bearer: Bearer,
+    proxy: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    slowly: Slowly,
+) -> None:
+    """The connection breaks while a unit reads, long after the credential of its first login has
+    expired, and the client logs in anew. Nothing of any credential is left behind.
+    """
+    place, secrets = proxy() if kind == "x509" else bearer.path, list[str]()
+
+    def make() -> None:
+        if kind == "token":
+            bearer(lifetime=15)
+        else:  # VOMS's program counts in hours: one that began almost an hour ago
+            site.proxy("analyst", vo="escape", hours=1, past=1 - 15 / 3600).replace(place)
+        secrets.append(place.read_text())
+
+    large = site.storage("fast") / "lake/embargo/large.root"
+    if not large.exists():
+        generate_file(SAMPLE, large, events=MANY, seed=1, cluster_events=10_000)
+    url = f"root://localhost:{slowly.port}//lake/embargo/{large.name}"
+    lake = {"credential": credential(kind, minutes=0)}
+    work = Workspace(tmp_path / "work", url, lake, events=MANY)
+    renewal = Renewal(make)
+    renewal.start()
+    try:
+        run = work.snakemake(*([] if kind == "token" else [UNIT]))  # once, everything that there is
+        log = work.folder / f"logs/skim/dimuon/{SAMPLE}/0000.log"
+        until(lambda: log.exists() or run.poll() is not None, 60)
+        time.sleep(10)
+        assert run.poll() is None, "the unit has ended too early"
+        slowly.cut()
+        said, _ = run.communicate(timeout=200)
+    finally:
+        renewal.ended.set()
+        renewal.join()
+    assert run.returncode == 0, said + log.read_text()
+    ledger = json.loads((work.folder / UNIT).with_suffix(".json").read_text())
+    assert (ledger["read"], ledger["files"][0]["failed"]) == (MANY, [])
+    tells_nothing(work, secrets, said, *renewal.lines)

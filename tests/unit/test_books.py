@@ -114,7 +114,8 @@ def build(tmp_path, entry, *, events=100, side=None):
     if side is not None:
         (tmp_path / "x.json").write_text(json.dumps(side))
     entry["files"] = [{"path": str(path)}]
-    content = [{"path": str(path), "events": events, "clusters": [0, events]}]
+    found = {"path": str(path), "events": events, "clusters": [0, events], "bytes": 4, "uuid": ""}
+    content = [found]
     made = catalogue.build("a", {"x": entry}, {"c": "S"}, lambda kind, paths: content)
     return made
 

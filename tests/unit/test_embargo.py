@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from nanolake import config as settings
-from nanolake import embargo
+from nanolake import config_lake, embargo
 from nanolake.config import ConfigError, load_yaml, resolve
 from nanolake.errors import EmbargoError
 from nanolake.lake import publish
@@ -44,32 +43,32 @@ def resolved(change: dict[str, Any] | None = None, **config: Any) -> dict[str, A
 
 def test_embargo_spreads_to_what_is_made_with_it():
     config = resolved()
-    assert [settings.embargoed(config, name) for name in (SAMPLE, "ZZTo4mu")] == [True, False]
-    assert settings.is_private(config, "higgs4l")
-    assert not settings.is_private(config, "dimuon")
-    assert settings.is_private(config)  # report, ledger and provenance of the run
-    assert not settings.is_private(resolved(analyses=["dimuon"]))
-    targets = [settings.publish_target(config, part) for part in ("dimuon", "higgs4l", "run")]
+    assert [config_lake.embargoed(config, name) for name in (SAMPLE, "ZZTo4mu")] == [True, False]
+    assert config_lake.is_private(config, "higgs4l")
+    assert not config_lake.is_private(config, "dimuon")
+    assert config_lake.is_private(config)  # report, ledger and provenance of the run
+    assert not config_lake.is_private(resolved(analyses=["dimuon"]))
+    targets = [config_lake.publish_target(config, part) for part in ("dimuon", "higgs4l", "run")]
     assert [target["scope"] for target in targets if target] == ["user.jdoe", "embargo", "embargo"]
-    scopes = [settings.ingest_target(config, name) for name in (SAMPLE, "ZZTo4mu")]
+    scopes = [config_lake.ingest_target(config, name) for name in (SAMPLE, "ZZTo4mu")]
     assert [scope["scope"] for scope in scopes if scope] == ["embargo", "cms"]
-    assert settings.dataset_did(config, SAMPLE) == f"embargo:{SAMPLE}"
-    assert settings.dataset_did(config, "ZZTo4mu") == "cms:ZZTo4mu"
-    assert settings.licence(config) == "LicenseRef-embargoed"
+    assert config_lake.dataset_did(config, SAMPLE) == f"embargo:{SAMPLE}"
+    assert config_lake.dataset_did(config, "ZZTo4mu") == "cms:ZZTo4mu"
+    assert config_lake.licence(config) == "LicenseRef-embargoed"
 
 
 def test_without_an_embargoed_place_nothing_is_published():
     lake = {"embargo": {**LAKE["embargo"], "publish": None}}
     config = resolved(lake)
-    assert settings.publish_target(config, "higgs4l") is None
-    assert settings.publish_target(config, "run") is None
-    assert settings.publish_target(config, "dimuon") == LAKE["publish"] | {"lifetime": None}
+    assert config_lake.publish_target(config, "higgs4l") is None
+    assert config_lake.publish_target(config, "run") is None
+    assert config_lake.publish_target(config, "dimuon") == LAKE["publish"] | {"lifetime": None}
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "urls"}, "takes no embargoed data"),
+        ({"kind": "files"}, "takes no embargoed data"),
         ({"kind": "embedded"}, "takes no embargoed data"),
         ({"embargo": None}, "takes no embargoed data"),
         ({"credential": None}, "credential.kind must be token"),

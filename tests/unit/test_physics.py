@@ -79,9 +79,10 @@ def test_an_rntuple_of_real_events_runs_too(mode, real_data, program, tmp_path):
     from nanolake.analyses.dimuon import columns
 
     task = {"object": "Events", "columns": columns("data"), "paths": [str(real)]}
-    assert engine.run(dimuon, "inspect", task)["files"] == [
-        {"path": str(real), "events": 1000, "clusters": []}
-    ]
+    (found,) = engine.run(dimuon, "inspect", task)["files"]
+    assert found.pop("uuid") == "bdc14542-a684-11ef-9fe3-e2a3090abeef"
+    size = real.stat().st_size
+    assert found == {"path": str(real), "events": 1000, "clusters": [], "bytes": size}
     task = {
         "samples": [
             {"name": "r", "object": "Events", "files": [{"path": str(real), "events": 1000}]}

@@ -107,6 +107,23 @@ def test_plots_and_provenance_do_not_say_open_data(embargoed: Embargoed) -> None
     assert "CC0-1.0" not in crate and "LicenseRef-embargoed" in crate
 
 
+def test_nothing_of_a_credential_is_left_behind(embargoed: Embargoed) -> None:
+    """Not in what the run has made, recorded, said and published, nor in the logs of the servers,
+    where it would be if it had ever been in a URL.
+    """
+    site = embargoed.site
+    files = [site.folder / "credentials" / f"analyst.{kind}" for kind in ("token", "proxy")]
+    texts = [path.read_text().replace(".", " ").split() for path in files]
+    secrets = {part for text in texts for part in text if len(part) > 20}
+    assert len(secrets) > 30
+    seen = [("what it said", embargoed.output)]
+    for top in (embargoed.workspace.folder, *(site.folder / name for name in ("storage", "log"))):
+        for path in filter(Path.is_file, top.rglob("*")):
+            seen.append((f"{path}", f"{path} {path.read_text(errors='replace')}"))
+    assert len(seen) > 100
+    assert not [name for name, text in seen if any(secret in text for secret in secrets)]
+
+
 def test_with_the_token_a_re_run_gives_the_same_bytes(
     embargoed: Embargoed, again: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ def test_the_ledger_says_what_was_read_from_where(on_site: OnSite) -> None:
         (file,) = unit["files"]
         assert (file["rse"], file["cache"]) == ("FAST", cache)
         assert file["replica"].startswith(cache)
-        assert 0 < file["bytes_read"] <= 1.2 * file["bytes"]
+        assert 0 < file["bytes_read"] <= 2 * file["bytes"]  # small files: a header is read ahead
         assert file["requests"] > 0
         assert unit["bytes_read"] == file["bytes_read"]
     told = ledger["caches"]

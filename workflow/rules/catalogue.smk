@@ -41,8 +41,8 @@ rule catalogue:
         entries=entries,
         streams=streams,
         lake=config["lake"]["name"],
-        rucio=lambda wildcards: settings.reading(config, wildcards.analysis),
-        caches=lambda wildcards: settings.caches(config, wildcards.analysis),
+        rucio=lambda wildcards: lakes.reading(config, wildcards.analysis),
+        caches=lambda wildcards: lakes.caches(config, wildcards.analysis),
     script:
         "../scripts/catalogue.py"
 
@@ -64,7 +64,7 @@ rule preflight:
         embargoed=lambda wildcards: [
             sample
             for sample in SAMPLES[wildcards.analysis]
-            if settings.embargoed(config, sample)
+            if lakes.embargoed(config, sample)
         ],
     script:
         "../scripts/preflight.py"
@@ -83,7 +83,7 @@ checkpoint plan:
     params:
         events_per_unit=lambda wildcards: config["units"][wildcards.analysis],
         access=lambda wildcards: {
-            sample: settings.access(config, sample)
+            sample: lakes.access(config, sample)
             for sample in SAMPLES[wildcards.analysis]
         },
     script:

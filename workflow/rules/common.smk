@@ -11,14 +11,14 @@ from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
 
-if settings.is_private(config):
+if lakes.is_private(config):
     embargo.begin(workflow.workflow_settings.cache)
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
 
 # Whether a credential is asked for, or must be: then one file of each dataset is opened first.
-CLOSED = settings.closed(config)
+CLOSED = lakes.closed(config)
 # Every process of the run shows storage the kind of credential that the lake asks for.
 credentials.show(config["lake"]["credential"])
 
@@ -56,7 +56,7 @@ def local_files(wildcards):
 
 def catalogued(wildcards):
     """What the catalogue waits for: receipts of what was uploaded, or the files themselves."""
-    if not settings.has_rucio(config):
+    if not lakes.has_rucio(config):
         return local_files(wildcards)
     if config["lake"]["inputs"] == "ingested":
         return ["<results>/{analysis}/ingested.json"]
@@ -187,13 +187,13 @@ def books(wildcards):
 
 def receipts():
     """The receipts of what the analyses publish; none if the lake takes nothing."""
-    wanted = [name for name in SAMPLES if settings.publish_target(config, name)]
+    wanted = [name for name in SAMPLES if lakes.publish_target(config, name)]
     return expand("<results>/{analysis}/published.json", analysis=wanted)
 
 
 def run_receipt():
     """The receipt of what belongs to the run as a whole, if the lake takes it."""
-    wanted = settings.publish_target(config, "run")
+    wanted = lakes.publish_target(config, "run")
     return ["<results>/published.json"] if wanted else []
 
 
@@ -203,7 +203,7 @@ def begin_lake():
     from nanolake import preflight
     from nanolake.lake import first_files
 
-    if settings.is_private(config):
+    if lakes.is_private(config):
         private = [config["results"], "logs", ".snakemake"]
         embargo.keep_private(private)
         # Snakemake gives modes of its own to its records.
@@ -211,12 +211,12 @@ def begin_lake():
     atexit.register(staging.clean, config["scratch"])
     try:
         preflight.check_lake(config["lake"])
-        if settings.has_rucio(config):
+        if lakes.has_rucio(config):
             session.begin(
                 config["lake"],
-                client=settings.client_settings(config["lake"]),
+                client=lakes.client_settings(config["lake"]),
                 locks={
-                    join(config["results"], name, "inputs.lock.json"): settings.caches(
+                    join(config["results"], name, "inputs.lock.json"): lakes.caches(
                         config, name
                     )
                     for name in SAMPLES

@@ -1,7 +1,7 @@
 """Ingest: the inputs of an analysis into the lake. Needs local files, makes a receipt of their DIDs."""
 
 if any(
-    settings.ingest_target(config, sample)
+    lakes.ingest_target(config, sample)
     for samples in SAMPLES.values()
     for sample in samples
 ):
@@ -19,15 +19,15 @@ if any(
         params:
             entries=entries,
             streams=streams,
-            client=settings.client_settings(config["lake"]),
+            client=lakes.client_settings(config["lake"]),
             targets=lambda wildcards: {
-                sample: settings.ingest_target(config, sample)
+                sample: lakes.ingest_target(config, sample)
                 for sample in SAMPLES[wildcards.analysis]
             },
             embargoed=lambda wildcards: [
                 sample
                 for sample in SAMPLES[wildcards.analysis]
-                if settings.embargoed(config, sample)
+                if lakes.embargoed(config, sample)
             ],
             schemes=config["lake"]["read"]["schemes"],
         script:

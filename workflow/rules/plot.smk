@@ -34,7 +34,7 @@ for analysis in config["analyses"]:
             options=config.get(analysis, {}),
             label=(
                 "Private Work"
-                if settings.is_private(config, analysis)
+                if lakes.is_private(config, analysis)
                 else "Open Data"
             ),
         script:

@@ -17,8 +17,8 @@ if receipts():
         conda:
             "../../envs/conda.yaml"
         params:
-            into=lambda wildcards: settings.publishing(config, wildcards.analysis),
-            private=lambda wildcards: settings.is_private(config, wildcards.analysis),
+            into=lambda wildcards: lakes.publishing(config, wildcards.analysis),
+            private=lambda wildcards: lakes.is_private(config, wildcards.analysis),
             config=config,
             repository=workflow.basedir,
         script:
@@ -37,8 +37,8 @@ if receipts():
         conda:
             "../../envs/conda.yaml"
         params:
-            into=settings.publishing(config, "run"),
-            private=settings.is_private(config),
+            into=lakes.publishing(config, "run"),
+            private=lakes.is_private(config),
             config=config,
             repository=workflow.basedir,
         script:

@@ -50,7 +50,7 @@ rule provenance:
     params:
         snakefile=workflow.main_snakefile,
         analyses=list(SAMPLES),
-        licence=settings.licence(config),
+        licence=lakes.licence(config),
     script:
         "../scripts/provenance.py"
 

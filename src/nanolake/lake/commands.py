@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from nanolake import config
+from nanolake import config, config_lake
 from nanolake.errors import LakeError
 
 _OUT = Console(highlight=False, soft_wrap=True)
@@ -40,7 +40,7 @@ def _client(settings: dict[str, Any]) -> Iterator[Any]:
     if settings["kind"] not in ("embedded", "rucio"):
         raise LakeError(f"lake {settings['name']}", "it has no Rucio", "choose one with --lake")
     with running(settings):
-        yield connect(**config.client_settings(settings))
+        yield connect(**config_lake.client_settings(settings))
 
 
 def _launcher(settings: dict[str, Any]) -> Any:

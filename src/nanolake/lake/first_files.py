@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nanolake import config as settings
+from nanolake import config_lake
 from nanolake.catalogue import read
 from nanolake.lake import content
 from nanolake.lake.client import connect
@@ -28,12 +29,12 @@ def datasets(config: Mapping[str, Any]) -> list[Dataset]:
     """
     places: dict[str, list[dict[str, Any]]] = {}
     for analysis in config["analyses"]:
-        if settings.has_rucio(config):
+        if config_lake.has_rucio(config):
             places |= _in_rucio(config, analysis)
         elif config["lake"]["kind"] == "urls":
             places |= _at_urls(config, analysis)
     return [
-        Dataset(name, tuple(row["pfn"] for row in rows), settings.embargoed(config, name))
+        Dataset(name, tuple(row["pfn"] for row in rows), config_lake.embargoed(config, name))
         for name, rows in places.items()
         if rows
     ]
@@ -45,13 +46,13 @@ def _at_urls(config: Mapping[str, Any], analysis: str) -> dict[str, list[dict[st
         name: through(
             cache, [{"rse": None, "pfn": settings.place(config, name)["files"][0]["uri"]}]
         )
-        for name, cache in settings.caches(config, analysis).items()
+        for name, cache in config_lake.caches(config, analysis).items()
         if not (own and os.path.lexists(os.path.join(own, f"{name}.root")))
     }
 
 
 def _in_rucio(config: Mapping[str, Any], analysis: str) -> dict[str, list[dict[str, Any]]]:
-    reading = settings.reading(config, analysis)
+    reading = config_lake.reading(config, analysis)
     known, receipt = reading["datasets"], Path(config["results"], analysis, "ingested.json")
     if not known and receipt.exists():
         known = {name: entry["dataset"] for name, entry in read(receipt)["datasets"].items()}
@@ -65,6 +66,6 @@ def _in_rucio(config: Mapping[str, Any], analysis: str) -> dict[str, list[dict[s
         first,
         rse=reading["rse"],
         schemes=reading["schemes"],
-        caches=settings.caches(config, analysis),
+        caches=config_lake.caches(config, analysis),
     )
     return {name: found.get(did, []) for name, did in first.items()}

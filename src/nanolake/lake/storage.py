@@ -60,6 +60,7 @@ def store(rse: Mapping[str, Any], file: Mapping[str, Any], *, schemes: Sequence[
 
     Raises:
         LakeError: The storage refuses, or holds other bytes than were sent.
+        CredentialError: It refuses what it was shown.
     """
     what = f"{file['did']} on {rse['rse']}"
     with explained(what), _on_storage(what):
@@ -100,14 +101,14 @@ def _on_storage(what: str) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        if error.kind == "refused":
-            problem = f"the storage refuses the credential ({error})"
-            raise CredentialError(what, problem, protocols.REFUSED) from error
-        if error.kind == "full":
-            remedy = "free space on the RSE or choose others, and run again"
-            raise LakeError(what, f"the storage is full ({error})", remedy) from error
+        kind, problem = LakeError, f"the storage refuses ({error})"
         remedy = "check that the RSE is up and may be written to, or choose others; run again"
-        raise LakeError(what, f"the storage refuses ({error})", remedy) from error
+        if error.kind in protocols.CREDENTIAL:
+            kind, remedy = CredentialError, protocols.REFUSED
+        elif error.kind == "full":
+            problem = f"the storage is full ({error})"
+            remedy = "free space on the RSE or choose others, and run again"
+        raise kind(what, problem, remedy) from error
 
 
 def verified(

@@ -16,7 +16,8 @@ from nanolake.errors import NanolakeError
 _MODULES = {"file": "posix", "root": "xrootd", "roots": "xrootd", "https": "webdav",
             "davs": "webdav"}  # fmt: skip
 SCHEMES = frozenset(_MODULES)
-# What to do about a storage that refuses a credential.
+# Kinds of refusals that have to do with credentials, and what to do about them.
+CREDENTIAL = ("refused", "untrusted")
 REFUSED = "`nanolake doctor --lake NAME` shows what the lake needs, what was found, what it may do"
 
 

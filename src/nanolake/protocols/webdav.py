@@ -70,9 +70,12 @@ def _words(error: Exception) -> str:
 def _check(answer: requests.Response) -> requests.Response:
     if 200 <= answer.status_code < 300:
         return answer
-    status = answer.status_code
-    kind = "refused" if status in _REFUSED else "full" if status in _FULL else "other"
-    words = " ".join(answer.text.split())[:200]
+    status, words = answer.status_code, " ".join(answer.text.split())[:200]
+    kind = "other"
+    if status in _REFUSED:
+        kind = "refused"
+    elif status in _FULL or "no space left" in words:  # XRootD says 500
+        kind = "full"
     raise StorageError(f"{status} {answer.reason or ''} {words}".strip(), kind)
 
 

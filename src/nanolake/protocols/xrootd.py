@@ -94,7 +94,7 @@ def peek(url: str) -> None:
 
 def _copy(source: str, target: str) -> None:
     process = _library().CopyProcess()
-    # The server removes what a client that is killed has begun (posc).
+    # What a client that is killed has begun the server removes after a while (posc).
     process.add_job(source, target, force=True, mkdir=True, posc=True)
     process.prepare()
     # The process as a whole succeeds where a job could not even begin: only the job's word counts.
