@@ -1,4 +1,4 @@
-"""What of a replaced or damaged file is noticed at which level of `verify`; see docs/verify.md."""
+"""What of a damaged or replaced file is noticed at which level; caches: test_xrootd_trust.py."""
 
 from __future__ import annotations
 
@@ -96,44 +96,6 @@ def test_other_file_of_the_same_size_is_noticed(
     with pytest.raises(InputError, match=words) as caught:
         zlib.run(url, verify=level)
     assert url in str(caught.value)
-
-
-def test_stale_copy_in_a_cache_is_noticed_and_the_origin_read(zlib: Streams) -> None:
-    """The origin's file was replaced under its name after the cache had taken it."""
-    zlib.put("open", "replaced.root", other_identity(zlib.path))
-    cached, origin = zlib.url("ocache", "replaced.root"), zlib.url("open", "replaced.root")
-    with pytest.raises(InputError, match="UUID"):
-        zlib.run(cached)  # now the cache has it
-    zlib.put("open", "replaced.root", zlib.path)
-    ledger = zlib.run(cached, origin)
-    assert ledger["output"] == zlib.right and ledger["files"][0]["replica"] == origin
-    (bad,) = ledger["files"][0]["failed"]
-    assert bad["replica"] == cached and "its UUID is" in bad["problem"]
-
-
-def test_bit_rot_in_a_cache_is_noticed_in_full(zstd: Streams, site: Site) -> None:
-    zstd.put("open", "rot.root", zstd.path)
-    url = zstd.url("ocache", "rot.root")
-    assert zstd.run(url, verify="full")["output"] == zstd.right
-    site.stop("ocache")
-    try:
-        blocks = [
-            path
-            for path in (site.cache_storage("ocache") / "data").rglob("*")
-            if path.is_file() and path.stat().st_size == zstd.path.stat().st_size
-        ]
-        place = zstd.path.stat().st_size // 2
-        for path in blocks:
-            with open(path, "r+b") as stream:
-                stream.seek(place)
-                byte = stream.read(1)[0]
-                stream.seek(place)
-                stream.write(bytes([byte ^ 4]))
-    finally:
-        site.start("ocache")
-    assert blocks
-    with pytest.raises(InputError, match="its adler32 is"):
-        zstd.run(url, verify="full")
 
 
 def test_full_reads_the_file_once_more(zlib: Streams) -> None:
