@@ -141,6 +141,7 @@ class Reading:
                         scratch=self.scratch,
                         unit=f"{self.sample}-{self.unit}",
                         users=file["users"],
+                        again=self.how == "full" and file["adler32"] is not None,
                     )
                     paths.append(stack.enter_context(copy))
                 else:

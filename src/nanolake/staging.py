@@ -23,7 +23,13 @@ def folder(scratch: str | None) -> Path:
 
 @contextmanager
 def staged(
-    file: Mapping[str, Any], pfn: str, *, scratch: str | None, unit: str, users: int
+    file: Mapping[str, Any],
+    pfn: str,
+    *,
+    scratch: str | None,
+    unit: str,
+    users: int,
+    again: bool = False,
 ) -> Iterator[str]:
     """A verified local copy of a replica while the block runs.
 
@@ -37,6 +43,7 @@ def staged(
         scratch: Scratch folder; None for TMPDIR.
         unit: Name of the unit that reads it.
         users: Number of units that read the file in this run.
+        again: Compare a copy that another unit has made with the catalogue, too.
 
     Yields:
         Path of the copy.
@@ -51,7 +58,7 @@ def staged(
     # Who makes the copy has another lock, so that no reader waits for another to be done.
     with _locked(place.with_suffix(".lock"), fcntl.LOCK_SH) as lock:
         with _locked(place.with_suffix(".making"), fcntl.LOCK_EX):
-            if not copy.exists():
+            if not copy.exists() or (again and sources.adler32(copy) != file["adler32"]):
                 _copy(file, pfn, copy)
         yield str(copy)
         (place / f"done-{unit}").touch()

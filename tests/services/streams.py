@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,13 +39,18 @@ class Streams:
         folder: For the file and what units write.
         events: Events of the file, 30 bytes each.
         origins: Servers that hold it.
+        compression: ROOT's code, in place of the generator's zlib.
     """
 
-    def __init__(self, site: Site, folder: Path, events: int, origins: Sequence[str]) -> None:
+    def __init__(
+        self, site: Site, folder: Path, events: int, origins: Sequence[str], compression: int = 0
+    ) -> None:
         self.site, self.folder, self.events = site, folder, events
         self.place = f"/lake/cms/{folder.name}"
         self.path = folder / "good.root"
         generate_file(SAMPLE, self.path, events=events, seed=5)
+        if compression:
+            recompress(self.path, compression)
         for origin in origins:
             self.put(origin, "good.root", self.path)
         self.program = str(engine.obtain("dimuon", "df102"))
@@ -130,6 +137,17 @@ class Streams:
             assert not unit.done(), "it was over too soon"
             strike()
             return unit.result()
+
+
+def recompress(path: Path, compression: int) -> None:
+    """Write a file anew with another compression; ROOT gives it another UUID."""
+    script = (
+        "import sys, ROOT; m = ROOT.TFileMerger(False, False); m.SetFastMethod(False)\n"
+        "m.OutputFile(sys.argv[1] + '.new', 'RECREATE', int(sys.argv[2]))\n"
+        "assert m.AddFile(sys.argv[1], False) and m.Merge()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), str(compression)], check=True)
+    os.replace(f"{path}.new", path)
 
 
 def _connected(port: int) -> bool:

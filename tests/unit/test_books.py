@@ -1,11 +1,13 @@
 """The books close, or the run fails and says where."""
 
 import json
+import os
 
 import pytest
 
 from nanolake import catalogue, ledger, merge, sources
 from nanolake.errors import BooksError, InputError
+from nanolake.replicas import Reading
 from nanolake.skim import check_read, find_unit
 
 FILES = [{"path": "a.root", "events": 60}, {"path": "b.root", "events": 40}]
@@ -94,6 +96,49 @@ def test_inputs_are_compared_with_the_catalogue(tmp_path, how):
     path.unlink()
     with pytest.raises(InputError, match="cannot be found"):
         sources.verify(file, "x", how=how)
+
+
+def test_full_computes_the_checksum_of_a_file_that_nobody_touched(tmp_path):
+    path = tmp_path / "x.root"
+    path.write_bytes(b"content")
+    file = {"path": str(path), **sources.describe(str(path))}
+    path.write_bytes(b"Content")
+    os.utime(path, ns=(file["mtime_ns"], file["mtime_ns"]))
+    sources.verify(file, "x", how="checksum")
+    with pytest.raises(InputError, match="x: its adler32 is"):
+        sources.verify(file, "x", how="full")
+
+
+def test_a_failed_server_is_avoided_and_its_remedy_is_not_that_of_a_bad_file():
+    files = [{"path": f"s:{n}", "bytes": 1, "adler32": None, "events": 1} for n in "ab"]
+    places = {
+        file["path"]: [{"rse": rse, "pfn": f"root://{rse}//{file['path']}"} for rse in ("x", "y")]
+        for file in files
+    }
+
+    def read(paths):
+        for path in paths:
+            if "//x" in path:
+                raise InputError("", path, "it hangs", "wait", storage=True)
+        return "read"
+
+    reading = Reading(files, places, sample="s", unit="0")
+    result, used = reading.run(read)
+    assert result == "read" and [file["rse"] for file in used] == ["y", "y"]
+    # The second file was not tried on the server that had failed for the first.
+    assert [len(file["failed"]) for file in used] == [1, 0]
+    for file in files:
+        places[file["path"]] = places[file["path"]][:1]
+    with pytest.raises(InputError, match="none of its replicas") as caught:
+        Reading(files, places, sample="s", unit="0").run(read)
+    assert caught.value.remedy == "wait"
+
+
+def test_xrootd_fails_fast_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("XRD_STREAMTIMEOUT", "99")
+    monkeypatch.delenv("XRD_REQUESTTIMEOUT", raising=False)
+    environment = sources.environment()
+    assert (environment["XRD_STREAMTIMEOUT"], environment["XRD_REQUESTTIMEOUT"]) == ("99", "30")
 
 
 def dataset(kind, files, **more):

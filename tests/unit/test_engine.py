@@ -227,6 +227,24 @@ def test_a_file_with_another_number_of_events_is_refused(program, synthetic, tas
         engine.run(program("dimuon"), "skim", task)
 
 
+@pytest.mark.parametrize("mode", ["compiled", "jit"])
+def test_a_file_with_another_identity_is_refused(mode, program, synthetic, tasks, tmp_path):
+    source = synthetic("Run2012BC_DoubleMuParked_Muons")
+    task = tasks.skim("dimuon", source, tmp_path / "u.root", kind="data", channels=["dimuon"])
+    (file,) = task["samples"][0]["files"]
+    with uproot.open(source) as opened:
+        own = {"bytes": source.stat().st_size, "uuid": str(opened.file.uuid)}
+    own["adler32"] = adler32(source)
+    file |= own
+    (seen,) = engine.run(program("dimuon", mode), "skim", task)["files"]
+    assert {key: seen[key] for key in ("bytes", "uuid")} == {k: own[k] for k in ("bytes", "uuid")}
+    assert seen["bytes_read"] > 0 and seen["requests"] > 0
+    for key, other in (("uuid", "other"), ("bytes", 7), ("adler32", "00000001")):
+        file |= {**own, key: other}
+        with pytest.raises(InputError, match="the catalogue says"):
+            engine.run(program("dimuon", mode), "skim", task)
+
+
 def test_a_mixed_ntuple_is_refused(program, tmp_path):
     path = tmp_path / "n.root"
     with uproot.recreate(path) as file:

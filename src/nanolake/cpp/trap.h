@@ -77,7 +77,8 @@ class ErrorTrap {
    }
    static void Handle(int level, Bool_t abort, const char *where, const char *what)
    {
-      DefaultErrorHandler(level, abort, where, what);
+      // Not with a stack trace and an abort: an array that is too short is what damage looks like.
+      DefaultErrorHandler(level, abort && Get().doing.empty(), where, what);
       // What is closed has been read: storage that hangs or dies now spoils nothing.
       if (level < kError || (where && std::strcmp(where, "TNetXNGFile::Close") == 0))
          return;
