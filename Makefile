@@ -40,7 +40,7 @@ test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q -k 'not test_lake and not test_xrootd'
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor'
 
 test-lake: setup-dev ## a real Rucio: the embedded lake, its client, faults, runs on it
 	@envs/setup postgresql
@@ -57,6 +57,7 @@ test-condor: setup-dev ## a real HTCondor pool: jobs, credentials, faults, on on
 	@envs/setup xrootd
 	@envs/setup condor
 	pytest tests/services -q -k condor
+	pytest tests/workflow/test_condor.py -q
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
