@@ -35,6 +35,7 @@ rule catalogue:
         lock=update("<results>/{analysis}/inputs.lock.json"),
     log:
         "logs/catalogue/{analysis}.log",
+    localrule: True  # as all that talks to the lake's catalogue: here are its credentials
     conda:
         "../../envs/conda.yaml"
     params:

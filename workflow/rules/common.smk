@@ -129,6 +129,29 @@ def unit_key(wildcards):
     return units[int(wildcards.unit)]["key"]
 
 
+def scratch_mb(wildcards):
+    """Scratch space of a unit in MB: the files that it copies there, if it does."""
+    sample = plan(wildcards.analysis)["samples"][wildcards.sample]
+    unit = sample["units"][int(wildcards.unit)]
+    staged = sample["files"] if sample["access"] == "stage" else []
+    size = sum(file["bytes"] for file in staged[unit["first"] : unit["last"]])
+    return 100 + size // 10**6
+
+
+def needs(*, mem_mb, disk_mb=100):
+    """Memory and scratch space of a job, numbers or functions of wildcards.
+
+    HTCondor's plugin reads them under names of its own only. There a job is Snakemake as well as
+    the step itself.
+    """
+    return {
+        "mem_mb": mem_mb,
+        "disk_mb": disk_mb,
+        "htcondor_request_mem_mb": mem_mb + 300,
+        "htcondor_request_disk_mb": disk_mb,
+    }
+
+
 def units(suffix):
     """Input function: a file of every unit of a sample, in the order of the plan."""
 

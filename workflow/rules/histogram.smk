@@ -15,7 +15,7 @@ rule histogram:
     conda:
         "../../envs/conda.yaml"
     resources:
-        mem="1GB",
+        **needs(mem_mb=1000),
     params:
         graph=graph("histogram"),
         processes=lambda wildcards: {

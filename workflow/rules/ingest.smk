@@ -14,6 +14,7 @@ if any(
             "<results>/{analysis}/ingested.json",
         log:
             "logs/ingest/{analysis}.log",
+        localrule: True
         conda:
             "../../envs/conda.yaml"
         params:

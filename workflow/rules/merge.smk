@@ -15,7 +15,7 @@ rule merge:
     conda:
         "../../envs/conda.yaml"
     resources:
-        mem="1GB",
+        **needs(mem_mb=1000),
     params:
         weights=lambda wildcards: plan(wildcards.analysis)["samples"][
             wildcards.sample

@@ -14,6 +14,7 @@ if receipts():
             "<results>/{analysis}/published.json",
         log:
             "logs/publish/{analysis}.log",
+        localrule: True
         conda:
             "../../envs/conda.yaml"
         params:
@@ -34,6 +35,7 @@ if receipts():
             "<results>/published.json",
         log:
             "logs/publish/run.log",
+        localrule: True
         conda:
             "../../envs/conda.yaml"
         params:

@@ -18,8 +18,8 @@ rule skim:
     threads: 1
     resources:
         **({"tmpdir": config["scratch"]} if config["scratch"] else {}),
-        mem="1GB",
         # Not among the params: another scratch folder changes no number and re-runs nothing.
+        **needs(mem_mb=1000, disk_mb=scratch_mb),
     params:
         key=unit_key,
         graph=graph("skim"),
