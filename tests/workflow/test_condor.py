@@ -147,9 +147,12 @@ def test_unit_that_fails_fails_the_run_and_its_log_is_named(user: Workspace, poo
 
 def test_held_job_fails_with_the_reason_and_leaves_the_queue(user: Workspace, pool: Pool) -> None:
     forget(user, "higgs4l", SAMPLE)
-    little = "skim:htcondor_request_mem_mb=20"
-    said = run(user, NTUPLE, "--set-resources", little, pool=pool, fails=True)
-    assert "memory usage exceeded request_memory" in said
+    log = user.folder / "said"
+    process = start(user, NTUPLE, env=pool.environment(), log=log)
+    wait_until(lambda: process.poll() is not None or queue(pool))
+    pool.run("condor_hold", "-all")
+    assert process.wait(timeout=60) != 0
+    assert "is held: via condor_hold" in log.read_text()
     wait_until(lambda: not queue(pool))
 
 
