@@ -33,9 +33,7 @@ for analysis in config["analyses"]:
             analysis=analysis,
             options=config.get(analysis, {}),
             label=(
-                "Private Work"
-                if lakes.is_private(config, analysis)
-                else "Open Data"
+                "Private Work" if lakes.is_private(config, analysis) else "Open Data"
             ),
         script:
             "../scripts/plot.py"
