@@ -58,3 +58,26 @@ def test_same_bytes_published_and_verified(
         assert file["rse"] == "CHEAP-ANALYSIS" and file["read_back"]
         stamp = sources.stamp(stored[file["did"].partition(":")[2]])
         assert stamp == {key: file[key] for key in ("bytes", "adler32")}
+
+
+def test_dead_storage_stops_a_run_and_the_next_one_finishes_it(
+    site: xrootd.Site, local: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(monkeypatch, site, "analyst")
+    config = ONE | {
+        "lake": str(site.folder / "lakes/stream.yaml"),
+        "results": "resumed",
+        "campaign": "resumed",
+    }
+    local.run("resumed/dimuon/plan.json", config=config)
+    site.kill("fast")
+    try:
+        run = local.run(config=config, fails=True)
+    finally:
+        site.start("fast")
+    assert "none of its replicas can be opened" in run.output and "remedy:" in run.output
+    made = local.folder / "resumed"
+    assert not (made / "dimuon/units").exists()
+    local.run(config=config)
+    products = local.products()
+    assert {name: (made / name).read_bytes() for name in products} == products
