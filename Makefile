@@ -36,7 +36,7 @@ check: setup-dev ## linters, formatters, type checker
 
 # All at once what test-workflow, test-lake, test-xrootd and test-condor run one by one: what their tests
 # share is then made once.
-test: check test-unit setup-services ## all checks and tests
+test: check setup-services test-unit ## all checks and tests
 	pytest tests/workflow -q
 	pytest tests/services -q
 
