@@ -29,7 +29,7 @@ UploadClient(client).upload([dict(path=path, rse=rse, did_scope="cms", did_name=
 """
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
