@@ -79,6 +79,7 @@ def test_killed_server_is_restarted(mortal: Path, as_client: Callable[..., Any])
     os.kill(pids["daemons"], 9)
     wait_until(lambda: not psutil.pid_exists(pids["server"]))
     wait_until(lambda: find(mortal))
+    wait_until(lambda: {state for _, state, _ in programs(mortal)} == {"RUNNING"})
     assert up(mortal).pid == lake.pid
     assert survives(lake, as_client)
 
