@@ -86,7 +86,7 @@ def verify(file: Mapping[str, Any], name: str, *, how: str = "checksum") -> None
 
 
 # A server that is dead or hangs is an error after 5 to 30 seconds; by default after 3 to 8 minutes.
-_FAIL_FAST = {
+FAIL_FAST = {
     "XRD_REQUESTTIMEOUT": "30",
     "XRD_STREAMTIMEOUT": "15",
     "XRD_CONNECTIONWINDOW": "5",
@@ -101,7 +101,7 @@ def environment() -> dict[str, str]:
 
     XRootD's client reads it once, when it is loaded. The user's own XRD_* stay as they are.
     """
-    return {**_FAIL_FAST, **os.environ}
+    return {**FAIL_FAST, **os.environ}
 
 
 def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:

@@ -84,7 +84,7 @@ def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psuti
             command, where = process.cmdline(), process.environ().get("CONDOR_CONFIG", "")
         except psutil.Error:
             continue
-        is_it = any(part.endswith(f"/root/usr/sbin/condor_{name}") for part in command[:7])
+        is_it = any(part.endswith(f"/tree/usr/sbin/condor_{name}") for part in command[:7])
         if is_it and config in ("", where):
             found.append(process)
     return found

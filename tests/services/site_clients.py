@@ -14,15 +14,8 @@ from typing import Any, NamedTuple
 import requests
 from testbed.xrootd import Site
 
-# Fail soon: these are the settings that jobs have.
-FAST_FAILURE = {
-    "XRD_REQUESTTIMEOUT": "30",
-    "XRD_STREAMTIMEOUT": "15",
-    "XRD_CONNECTIONWINDOW": "5",
-    "XRD_CONNECTIONRETRY": "2",
-    "XRD_STREAMERRORWINDOW": "0",
-    "XRD_TIMEOUTRESOLUTION": "1",
-}
+from nanolake.sources import FAIL_FAST
+
 IMPATIENT = {"XRD_CONNECTIONWINDOW": "1", "XRD_CONNECTIONRETRY": "1"}  # where nobody will answer
 _BINDINGS = """
 import json, sys
@@ -70,7 +63,7 @@ def read(environment: dict[str, str], *urls: str, script: str = _BINDINGS) -> li
     """Read whole files over root:// with XRootD's own client."""
     command = [sys.executable, "-c", script, *urls]
     ended = subprocess.run(
-        command, env=FAST_FAILURE | environment, capture_output=True, text=True, timeout=120
+        command, env=FAIL_FAST | environment, capture_output=True, text=True, timeout=120
     )
     lines = ended.stdout.splitlines()
     assert ended.returncode == 0 and lines, ended.stdout + ended.stderr
