@@ -30,7 +30,7 @@ def program(name: str) -> Path:
 
 def plugins() -> Path:
     """Give the folder that tells XRootD's client which plug-in speaks HTTP."""
-    return folder() / "root/etc/xrootd/client.plugins.d"
+    return folder() / "tree/etc/xrootd/client.plugins.d"
 
 
 @cache
