@@ -1,0 +1,4 @@
+"""Jobs of batch systems: what they run, how they fail, who watches them.
+
+- job: what a job runs around its own Snakemake; says the cause of a failure in its exit status
+"""
