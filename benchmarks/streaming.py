@@ -35,7 +35,7 @@ from nanolake import engine, plan, sources
 
 CONSOLE = Console(width=120)
 ROUND_TRIP = 20  # ms
-EVENTS = {"dimuon": 10_000_000, "higgs4l": 3_000_000, "htautau": 2_000_000}
+EVENTS = {"dimuon": 20_000_000, "higgs4l": 6_000_000, "htautau": 5_000_000}
 HEADER = ("", "M events/s", "of local", "CPU s", "wall s", "MB read", "of needed", "requests")
 
 
