@@ -90,8 +90,7 @@ def _rejected(ledgers: Sequence[Mapping[str, Any]]) -> int:
 def run(
     program: str,
     plan_file: str,
-    events_files: Sequence[str],
-    ledger_files: Sequence[str],
+    units_folder: str,
     ntuple_file: str,
     books_file: str,
     *,
@@ -103,8 +102,7 @@ def run(
     Args:
         program: The engine of the analysis.
         plan_file: The plan.
-        events_files: The units' events, in the order of the plan.
-        ledger_files: The units' ledgers, in the same order.
+        units_folder: Folder of the units of the analysis: SAMPLE/UNIT.root and SAMPLE/UNIT.json.
         ntuple_file: Output: one tree `Events`.
         books_file: Output: the closed books of the sample, with the ledgers of its units.
         sample: Name of the sample.
@@ -117,7 +115,9 @@ def run(
     """
     plan = read(plan_file)
     entry, module = plan["samples"][sample], analyses.load(plan["analysis"])
-    ledgers = [read(path) for path in ledger_files]
+    paths = [Path(units_folder, sample, unit["name"]) for unit in entry["units"]]
+    events_files = [str(path.with_suffix(".root")) for path in paths]
+    ledgers = [read(path.with_suffix(".json")) for path in paths]
     for path, ledger in zip(events_files, ledgers, strict=True):
         verify_output(path, ledger["output"], f"delete {path} and run again")
     part = f"{ntuple_file}.part"

@@ -59,7 +59,7 @@ def staged(
     with _locked(place.with_suffix(".lock"), fcntl.LOCK_SH) as lock:
         with _locked(place.with_suffix(".making"), fcntl.LOCK_EX):
             if not copy.exists() or (again and sources.adler32(copy) != file["adler32"]):
-                _copy(file, pfn, copy)
+                fetch(file, pfn, copy)
         yield str(copy)
         (place / f"done-{unit}").touch()
         if len(list(place.glob("done-*"))) >= users:
@@ -92,8 +92,20 @@ def _remove(place: Path, lock: IO[str]) -> bool:
     return True
 
 
-def _copy(file: Mapping[str, Any], pfn: str, target: Path) -> None:
-    target.parent.mkdir(mode=0o700, exist_ok=True)
+def fetch(file: Mapping[str, Any], pfn: str, target: Path) -> None:
+    """Copy a replica, compare it with the catalogue, and only then give it its name.
+
+    Args:
+        file: path (its DID), bytes, adler32.
+        pfn: URL of the replica.
+        target: Path of the copy; its folder is made, for this user alone.
+
+    Raises:
+        InputError: The replica cannot be read or is not what the catalogue says, or the disk is
+            full.
+        CredentialError: Its storage wants another credential.
+    """
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if file["bytes"] is not None and free < file["bytes"]:
         problem = f"{file['bytes'] / 1e9:.1f} GB do not fit into scratch ({free / 1e9:.1f} GB free)"

@@ -74,22 +74,43 @@ def reference(campaign: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
     return workspace
 
 
-@pytest.mark.parametrize(
-    ("number", "cores", "options"),
-    [(3, 1, {"accelerator": "off"}), (8, 2, {})],
-    ids=["3 units a sample, 1 core, no accelerator", "8 units a sample"],
-)
 def test_results_do_not_depend_on_how_the_work_is_done(
-    campaign: dict[str, Any],
-    reference: Workspace,
-    workspace: Workspace,
-    number: int,
-    cores: int,
-    options: dict[str, Any],
+    campaign: dict[str, Any], reference: Workspace, workspace: Workspace
 ) -> None:
-    size = -(-EVENTS // number)
-    run = workspace.run(*targets(), config=campaign | units(size) | options, cores=cores)
-    assert len(run.of("skim")) == number * sum(map(len, SAMPLES.values()))
+    config = campaign | units(-(-EVENTS // 3)) | {"accelerator": "off"}
+    run = workspace.run(*targets(), config=config, cores=1)
+    assert len(run.of("skim")) == 3 * sum(map(len, SAMPLES.values()))
+    assert results(workspace) == results(reference)
+
+
+def test_packs_give_the_bytes_of_single_units_and_keep_those_that_are_made(
+    campaign: dict[str, Any], reference: Workspace, workspace: Workspace
+) -> None:
+    config, options = campaign | units(CLUSTER) | {"pack": 10}, ("--set-threads", "skim_pack=2")
+    damaged = workspace.path("htautau", "units", "DYJetsToLL", "0003.root")
+    damaged.parent.mkdir(parents=True)
+    damaged.mkdir()  # its unit cannot write there
+    run = workspace.run(*targets(), *options, config=config, fails=True)
+    # 8 units a sample, of 1, 3 and 2 samples.
+    packs = {"dimuon": ["0000-0007"], "htautau": ["0000-0009", "0010-0015"]}
+    packs["higgs4l"] = ["0000-0009", "0010-0019", "0020-0023"]
+    assert run.of("skim_pack") == {f"{a}/{name}" for a, names in packs.items() for name in names}
+    assert "DYJetsToLL/0003" in run.output and "1 of 10 units failed" in run.output
+    assert results(workspace, "dimuon") == results(reference, "dimuon")
+    damaged.rmdir()
+    made = {p: p.stat().st_ino for p in workspace.path("htautau").glob("units/*/*.json")}
+    assert len(made) == 15
+    run = workspace.run(*targets(), *options, config=config)
+    assert run.of("skim_pack") == {"htautau/0000-0009"} and not run.of("skim")
+    assert (
+        made.items()
+        <= {p: p.stat().st_ino for p in workspace.path("htautau").glob("units/*/*.json")}.items()
+    )
+    assert results(workspace) == results(reference)
+    assert workspace.unfinished() == []
+    # Packed otherwise, or not at all: the units are the same.
+    run = workspace.run(*targets("htautau"), config=config | {"pack": 1})
+    assert run.rules() == {"merge", "histogram", "cutflow"}
     assert results(workspace) == results(reference)
 
 

@@ -16,7 +16,6 @@ if lakes.is_private(config):
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
-
 # Whether a credential is asked for, or must be: then one file of each dataset is opened first.
 CLOSED = lakes.closed(config)
 # Every process of the run shows storage the kind of credential that the lake asks for.
@@ -27,6 +26,7 @@ wildcard_constraints:
     analysis="|".join(SAMPLES),
     sample="|".join(sample for samples in SAMPLES.values() for sample in samples),
     unit=r"\d+",
+    pack=r"\d+-\d+",
 
 
 def selection(wildcards):
@@ -123,21 +123,6 @@ def plan(analysis):
     return _plan(path, getmtime(path))
 
 
-def unit_key(wildcards):
-    """The hash of what a unit reads: it runs again when this changes."""
-    units = plan(wildcards.analysis)["samples"][wildcards.sample]["units"]
-    return units[int(wildcards.unit)]["key"]
-
-
-def scratch_mb(wildcards):
-    """Scratch space of a unit in MB: the files that it copies there, if it does."""
-    sample = plan(wildcards.analysis)["samples"][wildcards.sample]
-    unit = sample["units"][int(wildcards.unit)]
-    staged = sample["files"] if sample["access"] == "stage" else []
-    size = sum(file["bytes"] for file in staged[unit["first"] : unit["last"]])
-    return 100 + size // 10**6
-
-
 def needs(*, mem_mb, disk_mb=100):
     """Memory and scratch space of a job, numbers or functions of wildcards.
 
@@ -152,15 +137,9 @@ def needs(*, mem_mb, disk_mb=100):
     }
 
 
-def units(suffix):
-    """Input function: a file of every unit of a sample, in the order of the plan."""
-
-    def files(wildcards):
-        sample = plan(wildcards.analysis)["samples"][wildcards.sample]
-        folder = f"<results>/{wildcards.analysis}/units/{wildcards.sample}"
-        return [f"{folder}/{unit['name']}.{suffix}" for unit in sample["units"]]
-
-    return files
+def units_folder(wildcards):
+    """Folder of the units of an analysis."""
+    return join(config["results"], wildcards.analysis, "units")
 
 
 def graph(part):

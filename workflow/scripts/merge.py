@@ -8,8 +8,7 @@ with logged(snakemake.log[0]):
     run(
         snakemake.input.engine,
         snakemake.input.plan,
-        snakemake.input.events,
-        snakemake.input.ledgers,
+        snakemake.params.units,
         snakemake.output.ntuple,
         snakemake.output.books,
         sample=snakemake.wildcards.sample,
