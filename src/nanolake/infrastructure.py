@@ -22,7 +22,8 @@ def source(file: Mapping[str, Any]) -> str:
     """Where an input was read from, in a few words: cache or storage, and how."""
     place = file["rse"] or ("storage without a name" if "://" in file["replica"] else "local files")
     way = f" through {file['cache']}" if file.get("cache") else ""
-    return f"{place}{way}" + (", staged" if file["access"] == "stage" else "")
+    before = ", prestaged" if file.get("origin") else ""
+    return f"{place}{way}{before}" + (", staged" if file["access"] == "stage" else "")
 
 
 def storage(units: Iterable[Unit]) -> list[dict[str, Any]]:

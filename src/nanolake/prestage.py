@@ -7,6 +7,7 @@ removes the folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -45,25 +46,32 @@ def bring(
     Raises:
         InputError: No replica is good; the message says what is wrong with each.
     """
-    copy, problems = place(folder, file), []
+    copy = place(folder, file)
     origin = copy.with_suffix(".origin")
-    if not _is_whole(copy, file):
-        for replica in replicas:
-            try:
-                staging.fetch(file, replica["pfn"], copy)
-            except InputError as error:
-                problems.append(f"{replica['pfn']}: {error.problem}")
-                continue
-            copy.chmod(0o600)
-            origin.write_text(replica["pfn"])
-            break
-        else:
-            tried = "; ".join(problems) or "(none)"
-            remedy = "see that one of them is up and good, then run again"
-            raise InputError(file["path"], tried, "none of its replicas can be copied", remedy)
-    known = origin.read_text() if origin.exists() else ""
+    # Another run may bring the same file.
+    with staging.locked(copy.with_suffix(".lock"), fcntl.LOCK_EX):
+        if not (origin.exists() and _is_whole(copy, file)):
+            origin.write_text(_fetch(file, replicas, copy))
+    known = origin.read_text()
     rse = next((one["rse"] for one in replicas if one["pfn"] == known), None)
     return {"rse": rse, "pfn": str(copy), "origin": known, "mtime_ns": copy.stat().st_mtime_ns}
+
+
+def _fetch(file: Mapping[str, Any], replicas: Sequence[Mapping[str, Any]], copy: Path) -> str:
+    """Copy the first replica that is good; give its URL."""
+    problems = []
+    for replica in replicas:
+        try:
+            staging.fetch(file, replica["pfn"], copy)
+        except InputError as error:
+            problems.append(f"{replica['pfn']}: {error.problem}")
+            print(f"replica failed, another is tried: {error}", flush=True)
+        else:
+            copy.chmod(0o600)
+            return str(replica["pfn"])
+    tried = "; ".join(problems) or "(none)"
+    remedy = "see that one of them is up and good, then run again"
+    raise InputError(file["path"], tried, "none of its replicas can be copied", remedy)
 
 
 def _is_whole(copy: Path, file: Mapping[str, Any]) -> bool:
@@ -74,11 +82,11 @@ def _is_whole(copy: Path, file: Mapping[str, Any]) -> bool:
     return all(file[key] in (None, found[key]) for key in ("bytes", "adler32"))
 
 
-def run(plan_file: str, replicas_file: str, output_file: str, *, folder: str) -> None:
+def run(catalogue_file: str, replicas_file: str, output_file: str, *, folder: str) -> None:
     """Copy the inputs of an analysis.
 
     Args:
-        plan_file: Its plan, which names them.
+        catalogue_file: Its catalogue, which names them.
         replicas_file: Where they are.
         output_file: Output: where they are now, in the same form.
         folder: Folder of the copies.
@@ -86,7 +94,7 @@ def run(plan_file: str, replicas_file: str, output_file: str, *, folder: str) ->
     Raises:
         InputError: See `bring`; what was copied stays.
     """
-    samples, known = read(plan_file)["samples"], read(replicas_file)
+    samples, known = read(catalogue_file)["samples"], read(replicas_file)
     files = {file["path"]: file for sample in samples.values() for file in sample["files"]}
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with ThreadPoolExecutor(_AT_ONCE) as pool:

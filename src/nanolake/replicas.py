@@ -52,8 +52,9 @@ def _server(replica: Replica) -> str:
 
 
 def _source(replica: Replica) -> dict[str, Any]:
-    """A replica in the words of the ledger."""
-    return {"replica": replica["pfn"], "rse": replica["rse"], "cache": replica.get("cache")}
+    """A replica in the words of the ledger; of a copy that was made before, also whose (origin)."""
+    known = {"replica": replica["pfn"], "rse": replica["rse"], "cache": replica.get("cache")}
+    return known | {key: replica[key] for key in ("origin",) if key in replica}
 
 
 class Reading:
@@ -94,8 +95,8 @@ class Reading:
                 start: what it has written is overwritten.
 
         Returns:
-            Its result, and for each file {did, replica, rse, cache, access, bytes, adler32, events,
-            failed: [{replica, rse, cache, problem}]}.
+            Its result, and for each file {did, replica, rse, cache, origin?, access, bytes,
+            adler32, events, failed: [{replica, rse, cache, problem}]}.
 
         Raises:
             InputError: A file has no replica (left) that can be read.
@@ -147,7 +148,8 @@ class Reading:
                 else:
                     path = sources.local_path(replica["pfn"])
                     name = file["path"] if replica["rse"] else self.sample
-                    sources.verify({**file, "path": path}, name, how=self.how)
+                    touched = {"mtime_ns": replica["mtime_ns"]} if "mtime_ns" in replica else {}
+                    sources.verify({**file, "path": path, **touched}, name, how=self.how)
                     paths.append(path)
             yield paths
 

@@ -56,8 +56,8 @@ def staged(
     copy = place / "input.root"
     # Shared by readers from before the copy is made until they are done, so nobody removes it.
     # Who makes the copy has another lock, so that no reader waits for another to be done.
-    with _locked(place.with_suffix(".lock"), fcntl.LOCK_SH) as lock:
-        with _locked(place.with_suffix(".making"), fcntl.LOCK_EX):
+    with locked(place.with_suffix(".lock"), fcntl.LOCK_SH) as lock:
+        with locked(place.with_suffix(".making"), fcntl.LOCK_EX):
             if not copy.exists() or (again and sources.adler32(copy) != file["adler32"]):
                 fetch(file, pfn, copy)
         yield str(copy)
@@ -67,8 +67,8 @@ def staged(
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[IO[str]]:
-    """A lock of a staged copy, held; its file is beside the copy's folder."""
+def locked(path: Path, how: int) -> Iterator[IO[str]]:
+    """A lock of a copy, held while the block runs; its file is beside it and may be removed."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         with open(path, "w") as lock:

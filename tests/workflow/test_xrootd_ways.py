@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sites import become, bring_up, units
+from sites import become, bring_up, lake_file, units
 from testbed.xrootd import Site
 from workspace import SMALL, Workspace
 
@@ -165,3 +166,25 @@ def test_every_way_gives_the_same_bytes(
                 (file,) = read(tmp_path / "ledger.json")["files"]
                 assert file["replica"] == replicas[file["did"]][0]["pfn"]
                 assert file["cache"] == cache
+
+
+def test_prestaged_inputs_are_read_without_network_and_credential(
+    on_site: OnSite, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, workspace = on_site.site, on_site.workspace.copy(tmp_path / "work")
+    become(monkeypatch, site, "analyst")
+    lake = lake_file(site, "cache", tmp_path / "lake.yaml", read={"prestage": "parallel/nano"})
+    synthetic = {**SMALL["synthetic"], "folder": str(finished.folder / "resources/synthetic")}
+    for made in ("units", "ntuples", "histograms.root"):
+        path = workspace.path("dimuon", made)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    target, config = "results/dimuon/histograms.root", {"lake": lake, "synthetic": synthetic}
+    run = workspace.run(target, config=config)
+    assert run.of("prestage") == {"dimuon"} and run.of("skim")
+    assert workspace.products() == on_site.workspace.products()
+    (path,) = workspace.path("dimuon", "units").glob("*/*.json")
+    (file,) = read(path)["files"]
+    copy = workspace.folder / "parallel/nano" / f"{file['adler32']}-{file['bytes']}.root"
+    assert file["replica"] == str(copy) and file["origin"].startswith("root://")
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert file["rse"] == "FAST" and file["did"]

@@ -71,9 +71,36 @@ rule preflight:
         "../scripts/preflight.py"
 
 
+# By the machine of Snakemake, for nodes without a way to the storage.
+rule prestage:
+    input:
+        catalogue="<results>/{analysis}/catalogue.json",
+        replicas="<results>/{analysis}/replicas.json",
+        preflight="<results>/{analysis}/preflight.json" if CLOSED else [],
+    output:
+        "<results>/{analysis}/prestaged.json",
+    log:
+        "logs/prestage/{analysis}.log",
+    localrule: True
+    conda:
+        "../../envs/conda.yaml"
+    params:
+        folder=config["lake"]["read"]["prestage"],
+    script:
+        "../scripts/prestage.py"
+
+
+# Waits for all that units take as ancient(): where such an input is to be made anew, Snakemake 9.27 forgets the jobs behind it
+# whose outputs are missing, until a checkpoint makes it look again.
 checkpoint plan:
     input:
-        "<results>/{analysis}/catalogue.json",
+        catalogue="<results>/{analysis}/catalogue.json",
+        preflight="<results>/{analysis}/preflight.json" if CLOSED else [],
+        prestaged=(
+            "<results>/{analysis}/prestaged.json"
+            if config["lake"]["read"]["prestage"]
+            else []
+        ),
     output:
         "<results>/{analysis}/plan.json",
     log:

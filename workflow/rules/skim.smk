@@ -7,6 +7,13 @@ from functools import lru_cache
 
 from nanolake import estimate, pack
 
+# Where jobs read their inputs: at the storage, or where they were brought before.
+REPLICAS = (
+    "<results>/{analysis}/prestaged.json"
+    if config["lake"]["read"]["prestage"]
+    else "<results>/{analysis}/replicas.json"
+)
+
 
 def of_job(wildcards):
     """The units of a job, which is one unit or a pack: (sample, entry of the plan)."""
@@ -64,9 +71,8 @@ rule skim:
     input:
         engine=ancient("<results>/{analysis}/engine"),
         plan=ancient("<results>/{analysis}/plan.json"),
-        # Where the lake has the files may change at any time, and changes no number.
-        replicas=ancient("<results>/{analysis}/replicas.json"),
-        preflight=ancient("<results>/{analysis}/preflight.json") if CLOSED else [],
+        # Where the files are may change at any time, and changes no number.
+        replicas=ancient(REPLICAS),
     output:
         events="<results>/{analysis}/units/{sample}/{unit}.root",
         ledger="<results>/{analysis}/units/{sample}/{unit}.json",
@@ -93,8 +99,7 @@ rule skim_pack:
     input:
         engine=ancient("<results>/{analysis}/engine"),
         plan=ancient("<results>/{analysis}/plan.json"),
-        replicas=ancient("<results>/{analysis}/replicas.json"),
-        preflight=ancient("<results>/{analysis}/preflight.json") if CLOSED else [],
+        replicas=ancient(REPLICAS),
     output:
         "<results>/{analysis}/packs/{pack}.json",
     log:

@@ -6,7 +6,7 @@ with logged(snakemake.log[0]):
     from nanolake.plan import run
 
     run(
-        snakemake.input[0],
+        snakemake.input.catalogue,
         snakemake.output[0],
         events_per_unit=snakemake.params.events_per_unit,
         access=snakemake.params.access,
