@@ -18,6 +18,7 @@ pathvars:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/pool.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/catalogue.smk"

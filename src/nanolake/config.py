@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nanolake.config_checks import cross_checks, embargo_checks
+from nanolake.config_checks import apart_checks, cross_checks, embargo_checks
 from nanolake.errors import NanolakeError
 from nanolake.validation import complete, nearest, plain, problems
 
@@ -240,6 +240,26 @@ def _lake(
         return {}, error.problems
     lake["name"] = lake["name"] or path.stem
     return lake, problems(lake, schema, path.name)[0]
+
+
+def require_apart(
+    config: Mapping[str, Any], *, snakefile: str, configfiles: Iterable[str | os.PathLike[str]]
+) -> None:
+    """What units need can travel to hosts that share no files with this one.
+
+    Args:
+        config: A resolved configuration.
+        snakefile: The main Snakefile.
+        configfiles: Those that Snakemake was given.
+
+    Raises:
+        ConfigError: With everything that cannot, one line each.
+    """
+    paths = [*map(str, configfiles)]
+    if wrong := list(apart_checks(config, snakefile, paths)):
+        raise ConfigError(
+            [f"hosts share no files (--shared-fs-usage none): {one}" for one in wrong]
+        )
 
 
 def dump(config: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

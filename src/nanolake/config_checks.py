@@ -112,3 +112,34 @@ def embargo_checks(config: Mapping[str, Any], analyses: Mapping[str, Any]) -> It
             yield f"lake: embargo.{key}.scope is {ours['scope']!r}, the scope of public data too"
     if lake["inputs"] == "ingested" and not lake["embargo"]["ingest"]:
         yield f"lake: embargo.ingest is missing: it says where {what} are uploaded"
+
+
+def apart_checks(
+    config: Mapping[str, Any], snakefile: str, configfiles: Sequence[str]
+) -> Iterator[str]:
+    """What units cannot be given on hosts that share no files with this one.
+
+    Args:
+        config: A resolved configuration.
+        snakefile: The main Snakefile.
+        configfiles: Those that Snakemake was given.
+    """
+    lake, remedy = config["lake"], "choose a lake that is read over the network (root, https)"
+    if lake["kind"] in ("files", "embedded") or set(lake["read"]["schemes"]) == {"file"}:
+        yield f"the files of the lake {lake['name']!r} are on this one alone; {remedy}"
+    elif lake["read"]["prestage"]:
+        yield f"read.prestage of the lake {lake['name']!r} is for hosts that share a folder"
+    elif lake["kind"] == "urls" and config["inputs"]:
+        yield f"inputs: {config['inputs']!r} is on this one alone; {remedy} and ingest them into it"
+    if os.path.isabs(config["results"]) or config["results"].startswith(".."):
+        yield f"results: {config['results']!r} must be a folder below the one where you are"
+    top = config["results"].split("/")[0]
+    for folder in ("src", "workflow", "envs", "config", "profiles", top):
+        if os.path.islink(folder):
+            yield f"{folder}: HTCondor sends nothing from behind a link; make it a folder"
+    root = os.path.dirname(os.path.abspath(snakefile))
+    if root != os.getcwd():
+        yield f"run Snakemake in the folder of the Snakefile, {root}: its code travels"
+    for path in configfiles:
+        if os.path.relpath(path).startswith(".."):
+            yield f"{path} is outside of the folder where you are; copy it there"

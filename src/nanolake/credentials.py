@@ -44,7 +44,7 @@ def _proxy_file(given: str | None) -> str:
 def places(kind: str) -> list[str]:
     """Where a credential of a kind (`token`, `x509`, `any`) is looked for now, in this order."""
     tokens = ["BEARER_TOKEN", "BEARER_TOKEN_FILE", *_token_files()]
-    proxies = ["X509_USER_PROXY", _proxy_file(os.environ.get("X509_USER_PROXY"))]
+    proxies = ["X509_USER_PROXY", proxy_file()]
     return {"token": tokens, "x509": proxies}.get(kind, [*tokens, *proxies])
 
 
@@ -93,6 +93,16 @@ def find_proxy(environment: Mapping[str, str] = os.environ) -> tuple[str, str] |
     path = _proxy_file(environment.get("X509_USER_PROXY"))
     text = _read(path, "proxy")
     return (text, path) if text else None
+
+
+def token_file() -> str | None:
+    """The file in which a token is looked for first of all, None if there is no such file."""
+    return next((file for file in _token_files() if os.path.exists(file)), None)
+
+
+def proxy_file() -> str:
+    """The file in which a proxy is looked for."""
+    return _proxy_file(os.environ.get("X509_USER_PROXY"))
 
 
 def bearer() -> str | None:

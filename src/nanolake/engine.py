@@ -195,7 +195,10 @@ def run(
         CredentialError: Its storage wants another credential.
         EngineError: Anything else; the program's own messages go to standard error.
     """
-    environment = sources.environment() | {"NANOLAKE_PYTHON": sys.executable}
+    environment = sources.environment() | {
+        "NANOLAKE_PYTHON": sys.executable,
+        "LD_LIBRARY_PATH": _libraries(),
+    }
     if accelerator == "off":
         environment["NANOLAKE_ACCELERATOR"] = "off"
     process = subprocess.run(
@@ -220,6 +223,12 @@ def run(
         f"{action}: the engine ended with status {process.returncode} and no result;"
         " its messages are above"
     )
+
+
+def _libraries() -> str:
+    """Where a compiled engine finds ROOT, which may lie elsewhere than on the host that made it."""
+    given = os.environ.get("LD_LIBRARY_PATH")
+    return os.pathsep.join([str(root.installation().lib), *([given] if given else [])])
 
 
 def _remove_outputs(task: Mapping[str, Any]) -> None:

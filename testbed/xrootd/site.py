@@ -89,7 +89,7 @@ class Site(NamedTuple):
 
     @contextmanager
     def wan(
-        self, name: str, *, delay: float = 10, rate: float = 0, source: str = ""
+        self, name: str, *, delay: float = 10, rate: float = 0, source: str = "", port: int = 0
     ) -> Iterator[str]:
         """Put a network in front of a server: gives the host:port at which it begins.
 
@@ -98,8 +98,9 @@ class Site(NamedTuple):
             delay: Milliseconds one way.
             rate: Bytes a second in each direction of each connection; 0 for no limit.
             source: Address from which the server is called, e.g. 127.0.0.2.
+            port: Where the network begins; 0 for any that is free.
         """
-        port = free_port(0)
+        port = port or free_port(0)
         options = ["--delay", delay, "--rate", rate, "--source", source]
         command = launch.helper("wan", *options, port, self.port(name))
         environment = launch.environment(self.folder, self.known)

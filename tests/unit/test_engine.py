@@ -4,12 +4,13 @@ import shutil
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
 
-from nanolake import analyses, codegen, engine
+from nanolake import analyses, codegen, engine, root
 from nanolake.errors import EngineError, InputError
 from nanolake.graph import Recorder, axis, used_columns
 from nanolake.sources import adler32
@@ -278,6 +279,20 @@ def test_the_program_explains_itself(program):
     done = subprocess.run([program("dimuon")], capture_output=True, text=True, input="")
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+def test_an_engine_finds_root_where_it_lies_on_this_host(program, tmp_path):
+    """Made on another host, whose environment lies elsewhere."""
+    made = Path(program("dimuon")).read_bytes()
+    here = str(root.installation().lib).encode()
+    assert made.count(here) == 1
+    moved = tmp_path / "engine"
+    moved.write_bytes(made.replace(here, b"/far" + b"x" * (len(here) - 4)))
+    moved.chmod(0o755)
+    nothing = {"object": "Events", "columns": {}, "paths": []}
+    alone = subprocess.run([moved, "inspect"], input=b"{}", capture_output=True)
+    assert b"cannot open shared object file" in alone.stderr
+    assert engine.run(moved, "inspect", nothing) == {"files": []}
 
 
 def test_an_engine_is_built_once(program, monkeypatch):

@@ -12,6 +12,7 @@ checkpoint engine:
         "<results>/{analysis}/engine",
     log:
         "logs/engine/{analysis}.log",
+    localrule: APART
     conda:
         "../../envs/conda.yaml"
     params:

@@ -213,6 +213,8 @@ def begin_lake():
     atexit.register(staging.clean, config["scratch"])
     try:
         preflight.check_lake(config["lake"])
+        if workflow.executor_plugin.name == "htcondor":
+            begin_pool()
         if lakes.has_rucio(config):
             session.begin(
                 config["lake"],

@@ -9,6 +9,7 @@ rule generate:
         side="<inputs>/{sample}.json",
     log:
         "logs/generate/{sample}.log",
+    localrule: APART
     conda:
         "../../envs/conda.yaml"
     params:

@@ -12,6 +12,7 @@ rule histogram:
         cutflow="<results>/{analysis}/histograms.json",
     log:
         "logs/histogram/{analysis}.log",
+    localrule: APART
     conda:
         "../../envs/conda.yaml"
     resources:

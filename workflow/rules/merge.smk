@@ -47,6 +47,7 @@ rule merge:
         books="<results>/{analysis}/books/{sample}.json",
     log:
         "logs/merge/{analysis}/{sample}.log",
+    localrule: APART
     conda:
         "../../envs/conda.yaml"
     resources:

@@ -27,6 +27,7 @@ for analysis in config["analyses"]:
             ],
         log:
             f"logs/plot/{analysis}.log",
+        localrule: APART
         conda:
             "../../envs/conda.yaml"
         params:

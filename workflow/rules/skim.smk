@@ -62,6 +62,14 @@ def pack_memory(wildcards, threads, attempt):
     return estimate.memory_mb(known, cores=threads, attempt=attempt)
 
 
+def pack_files(wildcards):
+    """The files of the units of a pack, which come back with it from hosts that share none."""
+    units = [(sample, unit["name"]) for sample, unit in of_job(wildcards)]
+    logs = f"logs/skim/{wildcards.analysis}"
+    places = pack.places(units, units_folder(wildcards), logs)
+    return [path for one in places for path in (one.events, one.ledger, one.log)]
+
+
 def pack_job_memory(wildcards, threads, attempt):
     """The same with Snakemake, as `needs` has it."""
     return pack_memory(wildcards, threads, attempt) + 300
@@ -85,6 +93,7 @@ rule skim:
         **({"tmpdir": config["scratch"]} if config["scratch"] else {}),
         # Not among the params: another scratch folder changes no number and re-runs nothing.
         **needs(mem_mb=1000, disk_mb=scratch_mb),
+        **travels("logs/skim/{analysis}/{sample}/{unit}.log"),
     params:
         key=job_keys,
         graph=graph("skim"),
@@ -110,6 +119,7 @@ rule skim_pack:
     threads: 1
     resources:
         **({"tmpdir": config["scratch"]} if config["scratch"] else {}),
+        **travels("logs/skim/{analysis}/pack-{pack}.log", also=pack_files),
         mem_mb=pack_memory,
         disk_mb=scratch_mb,
         htcondor_request_mem_mb=pack_job_memory,

@@ -5,10 +5,13 @@ python -m nanolake.batch.job PYTHON -m snakemake ...
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+
+from nanolake.batch import luggage
 
 
 def run(command: Sequence[str]) -> int:
@@ -24,4 +27,4 @@ def run(command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(luggage.unpack(sys.argv[1:], os.environ)))
