@@ -28,6 +28,7 @@ include: "workflow/rules/histogram.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/canary.smk"
 
 
 rule all:

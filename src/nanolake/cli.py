@@ -43,7 +43,7 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
     sys.exit(run_workflow(cores, arguments))
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--lake",
     "lakes",
@@ -53,14 +53,30 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
     " asks for, what was found, how long it is good, what it allows, and whether its storage opens"
     " a file of each dataset of config/config.yaml. May be given several times.",
 )
-def doctor(lakes: tuple[str, ...]) -> None:
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="Also submit a small job with this profile of Snakemake, e.g. condor, and say what it"
+    " finds on a host of the pool: software, credential, storage.",
+)
+@click.option("--wait", default=120.0, show_default=True, help="Seconds that it may take.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def doctor(
+    lakes: tuple[str, ...], profile: str | None, wait: float, arguments: tuple[str, ...]
+) -> None:
     """Say what this machine has, what is missing, and the command that mends it.
 
-    The exit status is 1 if anything that is needed is missing.
+    Further ARGUMENTS, e.g. --shared-fs-usage none, go to the Snakemake that submits the job of
+    --profile. The exit status is 1 if anything that is needed is missing.
     """
-    from nanolake.doctor import examine, examine_lake, show
+    from nanolake.doctor import examine, examine_lake, examine_pool, show
 
+    if arguments and not profile:
+        raise click.UsageError(f"without --profile nobody reads {' '.join(arguments)}")
     findings = [*examine(), *(finding for name in lakes for finding in examine_lake(name))]
+    if profile:
+        for name in lakes or [None]:
+            findings += examine_pool(profile, lake=name, arguments=arguments, seconds=wait)
     sys.exit(show(findings))
 
 

@@ -123,25 +123,74 @@ def examine_lake(name: str) -> list[Finding]:
     Raises:
         ConfigError: There is no such lake, or the configuration is wrong.
     """
-    given = config.load_yaml("config/config.yaml") if os.path.exists("config/config.yaml") else {}
-    resolved = config.resolve({**given, "lake": name})
+    resolved = _resolved(name)
     lake = resolved["lake"]
-    from nanolake.lake import first_files  # these need a second to load
-    from nanolake.lake.session import running
-
     findings = [Finding(f"lake {lake['name']}", "ok", _asked(lake["credential"]))]
     if not config_lake.closed(resolved):
         return findings
     try:
-        findings += _credential(lake)
-        with running(lake):
-            datasets = first_files.datasets(resolved)
-        preflight.check_lake(lake, datasets)
+        datasets = _datasets(resolved)
     except LakeError as error:
         return [*findings, Finding(error.what, "missing", error.problem, error.remedy)]
     if not datasets:
         findings.append(Finding("datasets", "optional", "none is known yet", "nanolake run"))
+    return [*findings, *examine_storage(lake, datasets)]
+
+
+def examine_pool(
+    profile: str, *, lake: str | None = None, arguments: Sequence[str] = (), seconds: float = 120
+) -> list[Finding]:
+    """Have a job of a pool look around: see `batch.canary`.
+
+    Args:
+        profile: Of Snakemake.
+        lake: Name or path; the lake of config.yaml by default.
+        arguments: Further ones of Snakemake.
+        seconds: How long the job may wait and run.
+
+    Raises:
+        ConfigError: There is no such lake, or the configuration is wrong.
+    """
+    from nanolake.batch import canary
+
+    try:
+        datasets = _datasets(_resolved(lake))
+    except LakeError as error:
+        return [Finding(error.what, "missing", error.problem, error.remedy)]
+    return canary.send(profile, datasets, lake=lake, arguments=arguments, seconds=seconds)
+
+
+def examine_storage(
+    lake: Mapping[str, Any], datasets: Sequence[preflight.Dataset]
+) -> list[Finding]:
+    """Look at the credential that a lake asks for, and whether storage opens datasets to it.
+
+    Args:
+        lake: Contents of the lake's file.
+        datasets: What to open.
+    """
+    findings: list[Finding] = []
+    try:
+        findings += _credential(lake)
+        preflight.check_lake(lake, datasets)
+    except LakeError as error:
+        return [*findings, Finding(error.what, "missing", error.problem, error.remedy)]
     return [*findings, *_opens(datasets, lake["credential"])]
+
+
+def _resolved(lake: str | None) -> dict[str, Any]:
+    """The configuration of this folder, with another lake if one is named."""
+    given = config.load_yaml("config/config.yaml") if os.path.exists("config/config.yaml") else {}
+    return config.resolve({**given, **({"lake": lake} if lake else {})})
+
+
+def _datasets(resolved: Mapping[str, Any]) -> list[preflight.Dataset]:
+    """A file of each dataset, as far as the lake knows it already."""
+    from nanolake.lake import first_files  # these need a second to load
+    from nanolake.lake.session import running
+
+    with running(resolved["lake"]):
+        return first_files.datasets(resolved)
 
 
 def _asked(need: Mapping[str, Any] | None) -> str:
