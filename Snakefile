@@ -27,6 +27,7 @@ include: "workflow/rules/histogram.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/watch.smk"
 
 
 rule all:
@@ -44,6 +45,15 @@ rule all:
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.
 onstart:
     begin_lake()
+    begin_watch(log)
+
+
+onsuccess:
+    end_watch(True)
+
+
+onerror:
+    end_watch(False)
 
 
 # `snakemake dimuon`, `snakemake higgs4l`, `snakemake htautau`: one analysis alone.

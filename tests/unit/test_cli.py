@@ -13,7 +13,9 @@ from nanolake.cli import main
 from nanolake.errors import InputError
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["doctor"], ["histogram"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["submit"], ["status"], ["stop"], ["doctor"], ["histogram"]]
+)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(main, [*command, "--help"])
     assert result.exit_code == 0

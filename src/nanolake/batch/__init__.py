@@ -1,4 +1,8 @@
 """Jobs of batch systems: what they run, how they fail, who watches them.
 
 - job: what a job runs around its own Snakemake; says the cause of a failure in its exit status
+- condor_events: what HTCondor says of the jobs of this folder, and their removal
+- watch: counts units, jobs and events while a run works, and says so
+- state: the files in which a run leaves word, and the processes that they name
+- coordinator: submit, status and stop: a run that outlives its terminal
 """

@@ -1,0 +1,81 @@
+"""What a run says of itself while it works: a line now and then, and a file for `nanolake status`.
+
+A handler of Snakemake's log, put there when jobs are about to start. A logger plugin of its own would be
+loaded by the Snakemake of every job, and is not found in a package that is installed to be edited.
+"""
+
+import atexit
+import logging
+from pathlib import Path
+
+from snakemake.logging import logger
+
+WATCH = None
+
+
+class Events(logging.Handler):
+    """Tells a watch what the log says of jobs."""
+
+    def __init__(self, watch):
+        super().__init__()
+        self.watch, self.size = watch, -1
+
+    def emit(self, record):
+        event = getattr(record, "event", None)
+        if event is not None and (tell := getattr(self, event.name.lower(), None)):
+            tell(record)
+
+    def job_started(self, record):
+        """Count again where a checkpoint has made the DAG grow: nothing else changes it now."""
+        if len(workflow.dag) != self.size:
+            self.size = len(workflow.dag)
+            missing = sum(
+                job.rule.name == "skim" for job in workflow.dag.needrun_jobs()
+            )
+            units = sum(job.rule.name == "skim" for job in workflow.dag.jobs)
+            self.watch.plan(units, missing)
+
+    def job_info(self, record):
+        unit = record.rule_name == "skim"
+        self.watch.begin(
+            record.jobid,
+            " ".join([record.rule_name, "/".join(record.wildcards.values())]).strip(),
+            here=record.local or workflow.local_exec,
+            log=record.log[0] if record.log else "",
+            ledger=record.output[1] if unit else "",
+        )
+
+    def job_finished(self, record):
+        self.watch.finish(record.job_id)
+
+    def job_error(self, record):
+        self.watch.fail(record.jobid)
+
+
+def begin_watch(log):
+    """Watch the run until `end_watch`, or the end of this process.
+
+    `log`: where Snakemake keeps what it says.
+    """
+    global WATCH
+    from nanolake.batch.watch import Watch, interval
+
+    queue = None
+    if workflow.executor_plugin.name == "htcondor":
+        queue = Path(workflow.executor_settings.jobdir, "snakemake-rules.log")
+    try:
+        every = interval()
+    except NanolakeError as error:
+        raise WorkflowError(str(error)) from error
+    WATCH = Watch(logger.info, every=every, log="".join(log[:1]), queue=queue)
+    events = Events(WATCH)
+    events.job_started(None)
+    WATCH.start()
+    logger.addHandler(events)
+    atexit.register(WATCH.end)
+
+
+def end_watch(well):
+    """Say how far the run came, and leave word whether Snakemake is content."""
+    if WATCH:
+        WATCH.end(well)
