@@ -49,7 +49,8 @@ def submit(arguments: tuple[str, ...]) -> None:
     """Run Snakemake where it outlives this terminal; ARGUMENTS are its own.
 
     E.g. nanolake submit --profile condor. It runs on this machine, in a session of its own; what
-    it says goes to logs/coordinator.log. `nanolake status` shows how far it is, `nanolake stop` ends it.
+    it says goes to logs/coordinator.log. `nanolake status` shows how far it is, `nanolake stop`
+    ends it.
     """
     from nanolake.batch import coordinator
 

@@ -6,6 +6,7 @@ loaded by the Snakemake of every job, and is not found in a package that is inst
 
 import atexit
 import logging
+import signal
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -58,6 +59,8 @@ def begin_watch(log):
     `log`: where Snakemake keeps what it says.
     """
     global WATCH
+    # A shell lets what it runs in the background ignore it; `nanolake stop` must be heard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from nanolake.batch.watch import Watch, interval
 
     queue = None

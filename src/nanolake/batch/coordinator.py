@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +130,8 @@ def coordinate(arguments: Sequence[str]) -> int:
     Returns:
         Its exit status; 128 and its number if a signal ended it.
     """
+    # A shell lets what it runs in the background ignore it, and so would Snakemake.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     snakemake = subprocess.Popen([sys.executable, "-m", "snakemake", *arguments])
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM alone would let all jobs go on
         signal.signal(number, lambda *_: snakemake.send_signal(signal.SIGINT))
@@ -178,19 +180,21 @@ def stop(*, seconds: float = 120) -> Iterator[str]:
 
 def _interrupt(run: Run, seconds: float) -> None:
     """Send SIGINT to Snakemake and all that runs for it, and wait for its end."""
-    known = run.submitted["snakemake"] if run.submitted else run.status and run.status.process
-    snakemake = state.process(known)
-    if snakemake:
+    known = [run.submitted["snakemake"], run.submitted["process"]] if run.submitted else []
+    known += [run.status.process] if run.status else []
+    if snakemake := state.process(known[0]):
         # As a terminal does; jobs in local processes would go on otherwise.
         for one in [snakemake, *snakemake.children(recursive=True)]:
-            if one.is_running():
+            with suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGINT)
-    waiting = [one for one in (snakemake, run.process) if one]
-    _, alive = psutil.wait_procs(waiting, timeout=seconds)
-    if alive:
-        pids = " ".join(str(one.pid) for one in alive)
-        remedy = f"kill -9 {pids}, then nanolake stop again"
-        raise NanolakeError(f"process {pids} has not ended in {seconds:.0f} s\n  remedy:  {remedy}")
+    deadline = time.monotonic() + seconds
+    while alive := [one for one in known if state.process(one)]:
+        if time.monotonic() > deadline:
+            pids = " ".join(str(one["pid"]) for one in alive)
+            remedy = f"kill -9 {pids}, then nanolake stop again"
+            problem = f"process {pids} has not ended in {seconds:.0f} s"
+            raise NanolakeError(f"{problem}\n  remedy:  {remedy}")
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,16 @@ class Status:
             more = f", and {len(logs) - _NAMED} more" if len(logs) > _NAMED else ""
             where = f" (log: {', '.join(logs[:_NAMED])}{more})" if logs else ""
             parts.append(f"{len(self.failed)} failed{where}")
-        parts += [f"{self.rate / 1e6:.3g} M events/s" if self.rate else ""]
+        parts += [f"{_short(self.rate)} events/s" if self.rate else ""]
         return "; ".join(filter(None, parts))
+
+
+def _short(number: float) -> str:
+    """Write a number with three digits."""
+    for unit, name in ((1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.3g}"
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

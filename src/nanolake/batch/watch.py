@@ -37,11 +37,11 @@ def interval() -> float:
 
 
 class Rate:
-    """Events per second of all units together: events of units that ended lately, over that time.
+    """Events per second of the whole pool: events of units that ended lately, over that time.
 
-    Only what is done counts: what a running unit has read nobody knows before it ends. Lately is the
-    last five minutes, or twice the longest unit if that is more, as units may end together; or
-    the time since the first of them began if that is less.
+    Only what is done counts: what a running unit has read nobody knows before it ends. Lately is
+    the last five minutes, or twice the longest unit if that is more, as units may end together;
+    or the time since the first of them began if that is less.
     """
 
     def __init__(self) -> None:
