@@ -58,9 +58,9 @@ def log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "events.log"
 
 
-def unit(path: Path, *, events: int, seconds: float) -> str:
-    ended = time.time()
-    content = {"started": ended - seconds, "wall_seconds": seconds, "read": events}
+def unit(path: Path, *, events: int, seconds: float, ago: float = 0) -> str:
+    started = time.time() - ago - seconds
+    content = {"started": started, "wall_seconds": seconds, "read": events}
     path.write_text(json.dumps(content))
     return str(path)
 
@@ -101,7 +101,7 @@ def test_a_watch_counts_units_and_names_the_log_of_what_failed(folder: Path) -> 
     for number in range(3):
         ledger = unit(folder / f"{number}.json", events=10**6, seconds=10)
         name, log = f"skim a/b/{number}", f"logs/{number}.log"
-        watch.begin(number, name, here=number < 2, log=log, ledger=ledger)
+        watch.begin(number, name, here=number < 2, log=log, ledgers=[ledger])
     watch.finish(0)
     watch.fail(1)
     watch.end(False)
@@ -119,11 +119,35 @@ def test_a_watch_counts_units_and_names_the_log_of_what_failed(folder: Path) -> 
 def test_a_job_that_is_tried_again_has_not_failed() -> None:
     watch = Watch(print, every=0)
     for _ in range(2):
-        watch.begin(1, "skim a/b/0", here=True, log="x", ledger="")
+        watch.begin(1, "skim a/b/0", here=True, log="x", ledgers=[])
         watch.fail(1)
     assert watch.status.failed == {"skim a/b/0": "x"}
-    watch.begin(1, "skim a/b/0", here=True, log="x", ledger="")
+    watch.begin(1, "skim a/b/0", here=True, log="x", ledgers=[])
     assert not watch.status.failed
+
+
+def test_units_of_a_pack_that_runs_are_counted_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanolake.batch.watch._SELDOM", 0)
+    old = folder / "0.json"
+    unit(old, events=10**6, seconds=10, ago=60)
+    os.utime(old, (1, 1))  # of an earlier run
+    watch = Watch(print, every=0)
+    watch.plan(3, 3)
+    ledgers = [str(folder / f"{number}.json") for number in range(3)]
+    watch.begin(7, "skim_pack a/0000-0002", here=True, log="x", ledgers=ledgers)
+    unit(folder / "1.json", events=10**6, seconds=0)
+    watch._look()
+    assert watch.status.done == 1
+    watch.plan(3, 3)  # the DAG has grown elsewhere
+    watch._look()
+    assert watch.status.done == 1
+    unit(folder / "2.json", events=10**6, seconds=0)
+    watch.finish(7)
+    watch._look()
+    assert watch.status.done == 3
+    assert watch.status.rate == 2e6  # that of the old one is none of this run
 
 
 def test_the_interval_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,18 @@ from snakemake.logging import logger
 WATCH = None
 
 
+def ledgers_of(rule, wildcards):
+    """The ledgers of the units that a job makes; none if it makes other things."""
+    if rule == "skim":
+        units = [(wildcards["sample"], wildcards["unit"])]
+    elif rule == "skim_pack":
+        units = pack.chosen(plan(wildcards["analysis"]), wildcards["pack"])
+    else:
+        return []
+    folder = join(config["results"], wildcards["analysis"], "units")
+    return [f"{folder}/{sample}/{unit}.json" for sample, unit in units]
+
+
 class Events(logging.Handler):
     """Tells a watch what the log says of jobs."""
 
@@ -28,22 +40,21 @@ class Events(logging.Handler):
 
     def job_started(self, record):
         """Count again where a checkpoint has made the DAG grow: nothing else changes it now."""
-        if len(workflow.dag) != self.size:
-            self.size = len(workflow.dag)
-            missing = sum(
-                job.rule.name == "skim" for job in workflow.dag.needrun_jobs()
-            )
-            units = sum(job.rule.name == "skim" for job in workflow.dag.jobs)
-            self.watch.plan(units, missing)
+        dag = workflow.dag
+        if len(dag) != self.size:
+            self.size = len(dag)
+            self.watch.plan(self.count(dag.jobs), self.count(dag.needrun_jobs()))
+
+    def count(self, jobs):
+        return sum(len(ledgers_of(job.rule.name, job.wildcards_dict)) for job in jobs)
 
     def job_info(self, record):
-        unit = record.rule_name == "skim"
         self.watch.begin(
             record.jobid,
             " ".join([record.rule_name, "/".join(record.wildcards.values())]).strip(),
             here=record.local or workflow.local_exec,
-            log=record.log[0] if record.log else "",
-            ledger=record.output[1] if unit else "",
+            log="".join(record.log[:1]),
+            ledgers=ledgers_of(record.rule_name, record.wildcards),
         )
 
     def job_finished(self, record):

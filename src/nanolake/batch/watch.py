@@ -7,9 +7,9 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from nanolake.batch import state
 from nanolake.batch.condor_events import Events
@@ -19,6 +19,7 @@ from nanolake.errors import NanolakeError
 MARK = "progress: "  # begins every line
 _LOOK = 2.0  # seconds between two looks, each of which writes the status
 _AGAIN = 60.0  # seconds after which a line that says nothing new is said again
+_SELDOM = 10.0  # seconds between two looks into packs that run
 _WINDOW = 300.0  # seconds
 
 
@@ -45,7 +46,7 @@ class Rate:
     """
 
     def __init__(self) -> None:
-        self._ended: deque[tuple[float, int]] = deque()
+        self._ended: list[tuple[float, int]] = []
         self._began: float | None = None
         self._longest = 0.0
 
@@ -60,18 +61,24 @@ class Rate:
         if self._began is None:
             return 0.0
         window = max(_WINDOW, 2 * self._longest)
-        while self._ended and self._ended[0][0] < now - window:
-            self._ended.popleft()
+        self._ended = [one for one in self._ended if one[0] >= now - window]
         return sum(events for _, events in self._ended) / max(min(window, now - self._began), 1.0)
 
 
-class _Job(NamedTuple):
-    """A job that was handed over: its name, whether it runs here, its log, its unit's ledger."""
+@dataclass(eq=False)
+class _Job:
+    """A job that was handed over: its name, whether it runs here, its log, what it makes.
+
+    Attributes:
+        missing: Ledgers of its units that are not booked yet.
+        booked: How many are.
+    """
 
     name: str
     here: bool
     log: str
-    ledger: str
+    missing: list[str]
+    booked: int = 0
 
 
 class Watch:
@@ -94,6 +101,7 @@ class Watch:
         self._ledgers: deque[str] = deque()
         self._rate = Rate()
         self._events = Events(queue) if queue else None
+        self._looked = time.monotonic()
         self._said, self._when, self._alarms = "", time.monotonic(), 0
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -105,11 +113,14 @@ class Watch:
         self._thread.start()
 
     def plan(self, units: int, missing: int) -> None:
-        """Take note of all units, and of those that are still to be made."""
+        """Take note of all units, and of those whose jobs are still to end."""
         with self._lock:
-            self.status.units, self.status.done = units, units - missing
+            booked = sum(job.booked for job in self._active.values())
+            self.status.units, self.status.done = units, units - missing + booked
 
-    def begin(self, number: int, name: str, *, here: bool, log: str, ledger: str) -> None:
+    def begin(
+        self, number: int, name: str, *, here: bool, log: str, ledgers: Sequence[str]
+    ) -> None:
         """Take note of a job that starts here or is handed to the batch system.
 
         Args:
@@ -117,19 +128,22 @@ class Watch:
             name: Its name.
             here: Whether it runs beside Snakemake.
             log: Its log.
-            ledger: Ledger of the unit that it is; empty if it is none.
+            ledgers: Ledgers of the units that it makes.
         """
         with self._lock:
             self.status.failed.pop(name, None)  # it is tried again
-            self._active[number] = _Job(name, here, log, ledger)
+            self._active[number] = _Job(name, here, log, list(ledgers))
 
     def finish(self, number: int) -> None:
         """Take note of a job that is done."""
         with self._lock:
-            job = self._active.pop(number, None)
-            if job and job.ledger:
-                self.status.done += 1
-                self._ledgers.append(job.ledger)
+            if job := self._active.pop(number, None):
+                self._book(job, job.missing)
+
+    def _book(self, job: _Job, ledgers: Sequence[str]) -> None:
+        self._ledgers.extend(ledgers)
+        job.booked += len(ledgers)
+        self.status.done += len(ledgers)
 
     def fail(self, number: int) -> None:
         """Take note of a job that failed."""
@@ -153,6 +167,7 @@ class Watch:
             self._tell()
 
     def _look(self) -> None:
+        self._look_into_packs()
         self._read_ledgers()
         if self._events:
             self._events.update()
@@ -169,6 +184,23 @@ class Watch:
         jobs.update(self._events.jobs if self._events else {"submitted": away})
         return dict(jobs)
 
+    def _look_into_packs(self) -> None:
+        """Book units of packs that still run; seldom, as it asks the file system."""
+        if time.monotonic() - self._looked < _SELDOM:
+            return
+        self._looked = time.monotonic()
+        with self._lock:
+            packs = [job for job in self._active.values() if len(job.missing) + job.booked > 1]
+        for job in packs:
+            made = {path for path in job.missing if self._is_new(Path(path))}
+            with self._lock:
+                if job in self._active.values():
+                    job.missing = [path for path in job.missing if path not in made]
+                    self._book(job, sorted(made))
+
+    def _is_new(self, path: Path) -> bool:
+        return path.exists() and path.stat().st_mtime > self.status.began
+
     def _read_ledgers(self) -> None:
         while self._ledgers:
             path = Path(self._ledgers.popleft())
@@ -176,8 +208,9 @@ class Watch:
                 ledger = json.loads(path.read_text())
             except FileNotFoundError:
                 continue  # somebody was quick to delete it
-            seconds = ledger["wall_seconds"]
-            self._rate.add(ledger["started"] + seconds, ledger["read"], seconds)
+            ended = ledger["started"] + ledger["wall_seconds"]
+            if ended > self.status.began:  # a pack does not make anew what is there already
+                self._rate.add(ended, ledger["read"], ledger["wall_seconds"])
 
     def _tell(self, *, last: bool = False) -> None:
         """Say the line where it is time to; at once when something failed or is held."""
