@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,9 @@ def test_units_of_a_pack_that_runs_are_counted_once(
     unit(folder / "1.json", events=10**6, seconds=0)
     watch._look()
     assert watch.status.done == 1
+    watch.fail(7)
     watch.plan(3, 3)  # the DAG has grown elsewhere
+    watch.begin(7, "skim_pack a/0000-0002", here=True, log="x", ledgers=ledgers)
     watch._look()
     assert watch.status.done == 1
     unit(folder / "2.json", events=10**6, seconds=0)
@@ -187,7 +190,7 @@ def test_how_the_last_run_ended(
     gone = subprocess.Popen([sys.executable, "-c", ""])
     known = state.identity(gone.pid)
     gone.wait()
-    state.save(Status(known, 1.0, well=well, ended=ended))
+    state.write(state.STATUS, asdict(Status(known, 1.0, well=well, ended=ended)))
     assert view.status() == code
     assert text in capsys.readouterr().out
 

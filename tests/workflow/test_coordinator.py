@@ -69,7 +69,7 @@ def test_submit_returns_and_status_follows_to_the_end(user: Workspace, pool: Poo
     assert nanolake(user, "status").returncode == 3
     assert (user.folder / NTUPLE).exists() and not queue(pool)
     said = (user.folder / "logs/coordinator.log").read_text()
-    assert "progress: units 0 of 1; jobs: 1 " in said and "M events/s" in said
+    assert "progress: units 0 of 1; jobs: 1 " in said and "events/s" in said
     assert known(user, "status")["rate"] > 0
     assert (user.folder / "logs/coordinator.log").stat().st_mode & 0o777 == 0o600
 

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,6 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     with os.fdopen(descriptor, "w") as stream:
         json.dump(content, stream, indent=1)
     os.replace(part, path)
-
-
-def save(status: Status) -> None:
-    """Write the status of the run of this folder."""
-    write(STATUS, asdict(status))
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from nanolake.batch import state
 from nanolake.batch.condor_events import Events
@@ -65,20 +66,13 @@ class Rate:
         return sum(events for _, events in self._ended) / max(min(window, now - self._began), 1.0)
 
 
-@dataclass(eq=False)
-class _Job:
-    """A job that was handed over: its name, whether it runs here, its log, what it makes.
-
-    Attributes:
-        missing: Ledgers of its units that are not booked yet.
-        booked: How many are.
-    """
+class _Job(NamedTuple):
+    """A job that was handed over: its name, whether it runs here, its log, ledgers of its units."""
 
     name: str
     here: bool
     log: str
-    missing: list[str]
-    booked: int = 0
+    ledgers: Sequence[str]
 
 
 class Watch:
@@ -99,6 +93,7 @@ class Watch:
         self._lock, self._over = threading.Lock(), threading.Event()
         self._active: dict[int, _Job] = {}
         self._ledgers: deque[str] = deque()
+        self._early: set[str] = set()  # of units that are done in packs that are not
         self._rate = Rate()
         self._events = Events(queue) if queue else None
         self._looked = time.monotonic()
@@ -115,8 +110,8 @@ class Watch:
     def plan(self, units: int, missing: int) -> None:
         """Take note of all units, and of those whose jobs are still to end."""
         with self._lock:
-            booked = sum(job.booked for job in self._active.values())
-            self.status.units, self.status.done = units, units - missing + booked
+            self.status.units = units
+            self.status.done = units - missing + len(self._early)
 
     def begin(
         self, number: int, name: str, *, here: bool, log: str, ledgers: Sequence[str]
@@ -132,17 +127,17 @@ class Watch:
         """
         with self._lock:
             self.status.failed.pop(name, None)  # it is tried again
-            self._active[number] = _Job(name, here, log, list(ledgers))
+            self._active[number] = _Job(name, here, log, ledgers)
 
     def finish(self, number: int) -> None:
         """Take note of a job that is done."""
         with self._lock:
             if job := self._active.pop(number, None):
-                self._book(job, job.missing)
+                self._book([path for path in job.ledgers if path not in self._early])
+                self._early.difference_update(job.ledgers)
 
-    def _book(self, job: _Job, ledgers: Sequence[str]) -> None:
+    def _book(self, ledgers: Sequence[str]) -> None:
         self._ledgers.extend(ledgers)
-        job.booked += len(ledgers)
         self.status.done += len(ledgers)
 
     def fail(self, number: int) -> None:
@@ -153,13 +148,13 @@ class Watch:
 
     def end(self, well: bool | None = None) -> None:
         """Say the last line, and whether Snakemake is content. Later calls change nothing."""
-        if self._over.is_set():
-            return
+        works = self._thread.is_alive()
         self._over.set()
-        self._thread.join()
-        self.status.well, self.status.ended = well, time.time()
-        self._look()
-        self._tell(last=True)
+        if works:  # one that broke has said so, and is no reason for a run to fail
+            self._thread.join()
+            self.status.well, self.status.ended = well, time.time()
+            self._look()
+            self._tell(last=True)
 
     def _work(self) -> None:
         while not self._over.wait(_LOOK):
@@ -175,7 +170,8 @@ class Watch:
             self.status.jobs = self._jobs()
             self.status.held = self._events.held if self._events else []
             self.status.rate = round(self._rate.at(time.time()), 1)
-            state.save(self.status)
+            content = asdict(self.status)
+        state.write(state.STATUS, content)
 
     def _jobs(self) -> dict[str, int]:
         """Count jobs by their states: those of here run, those of the queue are as it says."""
@@ -190,16 +186,16 @@ class Watch:
             return
         self._looked = time.monotonic()
         with self._lock:
-            packs = [job for job in self._active.values() if len(job.missing) + job.booked > 1]
-        for job in packs:
-            made = {path for path in job.missing if self._is_new(Path(path))}
+            packs = {n: job.ledgers for n, job in self._active.items() if len(job.ledgers) > 1}
+        for number, ledgers in packs.items():
+            made = [path for path in ledgers if path not in self._early and self._is_new(path)]
             with self._lock:
-                if job in self._active.values():
-                    job.missing = [path for path in job.missing if path not in made]
-                    self._book(job, sorted(made))
+                if number in self._active:
+                    self._book(made)
+                    self._early.update(made)
 
-    def _is_new(self, path: Path) -> bool:
-        return path.exists() and path.stat().st_mtime > self.status.began
+    def _is_new(self, path: str) -> bool:
+        return os.path.exists(path) and os.path.getmtime(path) > self.status.began
 
     def _read_ledgers(self) -> None:
         while self._ledgers:
@@ -216,8 +212,9 @@ class Watch:
         """Say the line where it is time to; at once when something failed or is held."""
         if not self._every:
             return
-        line, now = self.status.line(), time.monotonic()
-        alarms = len(self.status.failed) + len(self.status.held)
+        with self._lock:
+            line, now = self.status.line(), time.monotonic()
+            alarms = len(self.status.failed) + len(self.status.held)
         due = now - self._when >= (self._every if line != self._said else _AGAIN)
         if due or alarms > self._alarms or (last and line != self._said):
             self._say(MARK + line)
