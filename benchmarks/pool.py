@@ -134,11 +134,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         " seconds.",
         "Of a job: *waited* in the queue, *before* and *after* its unit's own *work*, each the"
         " median. Only in the first two rows no more jobs run than there are cores.",
-        *(
-            ["", "A quick run: a tenth of the events and of the tiny units."]
-            if report["quick"]
-            else []
-        ),
+        *(["", "Quick: a tenth of the events and of the tiny units."] if report["quick"] else []),
         "",
         f"| {' | '.join(HEADER)} |",
         "|---" + "|---:" * (len(HEADER) - 1) + "|",
@@ -150,7 +146,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += [
         _row(f"{runs['tiny']['jobs']} of {TINY:,} events", runs["tiny"]),
         "",
-        f"- A unit of {figures['seconds']:.0f} s costs {figures['beyond']:.2f} s beyond its work, and"
+        f"- A unit of {figures['seconds']:.0f} s costs {figures['beyond']:.2f} s beyond its work,"
         f" {figures['from_submit']:.2f} s with its time in the queue; a job that does nothing"
         f" {figures['alone']:.2f} s: that is Snakemake and HTCondor.",
         f"- {runs['tiny']['jobs']} units come into the queue at {figures['submit_rate']} a second.",
