@@ -12,6 +12,7 @@ from nanolake.batch.coordinator import Run, last_run
 NOTHING = 3  # exit status of `nanolake status`: nothing runs, and nothing is wrong
 _TAIL = 4096  # bytes
 _LINES = 8
+_WIDTH = 150
 _SHOWN = 10  # failed jobs
 
 
@@ -63,7 +64,7 @@ def show(run: Run) -> None:
     if run.log and (lines := tail(run.log)):
         click.echo(f"  last lines of {run.log}:")
         for line in lines:
-            click.echo(f"    {line}")
+            click.echo(f"    {line[:_WIDTH]}{'…' if len(line) > _WIDTH else ''}")
 
 
 def status() -> int:
