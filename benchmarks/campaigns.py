@@ -35,7 +35,7 @@ _STEP = """\
 import json, time
 started = time.time()
 with open(snakemake.output[0], "w") as stream:
-    json.dump({"started": started, "wall_seconds": time.time() - started, "read": 0}, stream)
+    json.dump({"started": started, "wall_seconds": time.time() - started, "cpu_seconds": 0}, stream)
 """
 # The profile's wrapper in one that says what it took: HTCondor itself counts whole seconds.
 _TIMED = """\
@@ -56,7 +56,8 @@ class Job(NamedTuple):
         before: From its start to that of its unit.
         work: Of the unit, as its ledger has it.
         after: From the end of the unit to that of the job.
-        cpu: Of all of it.
+        cpu: CPU seconds of all of it.
+        cpu_work: Those of its unit.
     """
 
     submitted: float
@@ -65,6 +66,7 @@ class Job(NamedTuple):
     work: float
     after: float
     cpu: float
+    cpu_work: float
 
     @property
     def ended(self) -> float:
@@ -165,7 +167,7 @@ def _campaign(pool: Pool, folder: Path, units: str, *words: str, jobs: int) -> C
         submitted, started, ended = (times[cluster][key] for key in _EVENTS)
         began, work = ledger["started"], ledger["wall_seconds"]
         parts = (started - submitted, began - started, work, ended - began - work)
-        found.append(Job(submitted, *parts, _cpu(folder, cluster)))
+        found.append(Job(submitted, *parts, _cpu(folder, cluster), ledger["cpu_seconds"]))
     return Campaign(sorted(found), wall, cpu)
 
 

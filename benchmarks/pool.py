@@ -39,6 +39,7 @@ def _summary(run: Campaign) -> dict[str, Any]:
         "jobs": len(jobs),
         "median": {name: round(median(getattr(job, name) for job in jobs), 3) for name in PARTS},
         "beyond": round(median(job.before + job.after for job in jobs), 3),
+        "cpu_beyond": round(median(job.cpu - job.cpu_work for job in jobs), 3),
         "from_submit": round(median(_beyond(job) for job in jobs), 3),
         "wall": round(last - first, 2),
         "cpu": round(sum(job.cpu for job in jobs), 2),
@@ -98,6 +99,8 @@ def _figures(runs: dict[str, Any]) -> dict[str, float]:
         "beyond": runs["minute"]["beyond"],
         "from_submit": runs["minute"]["from_submit"],
         "alone": runs["alone"]["beyond"],
+        "cpu_beyond": runs["minute"]["cpu_beyond"],
+        "cpu_alone": runs["alone"]["cpu_beyond"],
         "ours": round(runs["minute"]["beyond"] - runs["alone"]["beyond"], 3),
         "submit_rate": many["submit_rate"],
         "coordinator_per_1000": round(1000 * (many["coordinator"] - one["coordinator"]) / units, 1),
@@ -148,7 +151,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         "",
         f"- A unit of {figures['seconds']:.0f} s costs {figures['beyond']:.2f} s beyond its work,"
         f" {figures['from_submit']:.2f} s with its time in the queue; a job that does nothing"
-        f" {figures['alone']:.2f} s: that is Snakemake and HTCondor.",
+        f" {figures['alone']:.2f} s: that is Snakemake and HTCondor. In CPU seconds it is"
+        f" {figures['cpu_beyond']:.2f} and {figures['cpu_alone']:.2f}.",
         f"- {runs['tiny']['jobs']} units come into the queue at {figures['submit_rate']} a second.",
         f"- The coordinating Snakemake takes {figures['coordinator_per_1000']} CPU s for 1,000"
         " units.",
