@@ -67,6 +67,8 @@ bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
 	@envs/setup xrootd
 	python benchmarks/streaming.py
+	@envs/setup condor
+	python benchmarks/pool.py
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake

@@ -18,6 +18,7 @@ pathvars:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/units.smk"
 include: "workflow/rules/pool.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/ingest.smk"
@@ -29,6 +30,7 @@ include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/canary.smk"
+include: "workflow/rules/watch.smk"
 
 
 rule all:
@@ -46,6 +48,15 @@ rule all:
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.
 onstart:
     begin_lake()
+    begin_watch(log)
+
+
+onsuccess:
+    end_watch(True)
+
+
+onerror:
+    end_watch(False)
 
 
 # `snakemake dimuon`, `snakemake higgs4l`, `snakemake htautau`: one analysis alone.

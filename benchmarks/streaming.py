@@ -17,23 +17,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cases
 import click
 import machine
+import reports
 import uproot
 from cases import Case
-from rich.console import Console
+from reports import CONSOLE
 from rich.table import Table
 from testbed import xrootd
 from testbed.xrootd import Site
 
 from nanolake import engine, plan, sources
 
-CONSOLE = Console(width=120)
 ROUND_TRIP = 20  # ms
 EVENTS = {"dimuon": 20_000_000, "higgs4l": 6_000_000, "htautau": 5_000_000}
 HEADER = ("", "M events/s", "of local", "CPU s", "wall s", "MB read", "of needed", "requests")
@@ -224,13 +223,11 @@ def _title(name: str, case: dict[str, Any]) -> str:
     return f"{name}: {case['events'] / 1e6:g} M events, {size:.0f} MB, {needed:.0f} MB needed"
 
 
-def _markdown(report: dict[str, Any]) -> str:
-    host = report["machine"]
+def _lines(report: dict[str, Any]) -> list[str]:
     lines = [
         f"# Reading over a network, measured on {report['date']}",
         "",
-        f"{host['processor']}, {host['cores']} cores, {host['memory_gb']} GB; load"
-        f" {host['load_before']} before, {host['load_after']} after. One unit, one thread, wall"
+        f"{reports.host(report)} One unit, one thread, wall"
         f" seconds of the unit with its start, the fastest of {report['repeats']} runs taken in"
         " turns. Servers, cache and network are on the same machine and take their share of it.",
     ]
@@ -238,11 +235,7 @@ def _markdown(report: dict[str, Any]) -> str:
         lines += ["", f"## {_title(name, case)}", "", f"| {' | '.join(HEADER)} |"]
         lines += ["|---" + "|---:" * 7 + "|"]
         lines += [f"| {' | '.join(_cells(row))} |" for row in case["rows"]]
-    lines += ["", "## Goals", "", "| | goal | reached | |", "|---|---|---:|---|"]
-    for goal in report["goals"]:
-        met = "met" if goal["met"] else "**not met**"
-        lines.append(f"| {goal['what']} | {goal['goal']} | {goal['figure']} | {met} |")
-    return "\n".join(lines) + "\n"
+    return lines + reports.goals(report)
 
 
 def _picture(report: dict[str, Any], path: Path) -> None:
@@ -291,13 +284,8 @@ def _site() -> Iterator[tuple[Site, str]]:
 def main(quick: bool, repeats: int, only: tuple[str, ...], results: Path) -> None:
     """Measure units that stream, stage and read through a cache."""
     repeats = 1 if quick else repeats
-    report: dict[str, Any] = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "repeats": repeats,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "cases": {},
-    }
+    report = reports.begin(repeats=repeats)
+    report["cases"] = {}
     with _site() as (site, network), tempfile.TemporaryDirectory() as work:
         for case in cases.CASES:
             if case.name not in EVENTS or (only and case.name not in only):
@@ -309,18 +297,13 @@ def main(quick: bool, repeats: int, only: tuple[str, ...], results: Path) -> Non
             report["cases"][case.name] = _measured(bench, events, repeats)
     report["machine"]["load_after"] = machine.load()
     report["goals"] = _goals(report)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "streaming.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    (results / "streaming.md").write_text(_markdown(report))
-    _picture(report, results / "streaming.png")
     for name, found in report["cases"].items():
         table = Table(*HEADER, title=_title(name, found), title_justify="left")
         for row in found["rows"]:
             table.add_row(*_cells(row))
         CONSOLE.print(table)
-    for goal in report["goals"]:
-        met = "met    " if goal["met"] else "NOT MET"
-        CONSOLE.print(f"{met} {goal['what']} {goal['goal']}: {goal['figure']}")
+    reports.write(results, "streaming", report, _lines(report))
+    _picture(report, results / "streaming.png")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,50 @@ def run(cores: str, arguments: tuple[str, ...]) -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def submit(arguments: tuple[str, ...]) -> None:
+    """Run Snakemake where it outlives this terminal; ARGUMENTS are its own.
+
+    E.g. nanolake submit --profile condor. It runs on this machine, in a session of its own; what
+    it says goes to logs/coordinator.log. `nanolake status` shows how far it is, `nanolake stop`
+    ends it.
+    """
+    from nanolake.batch import coordinator
+
+    pid = coordinator.submit(arguments)
+    click.echo(f"submitted: process {pid}, output in {coordinator.LOG}")
+    click.echo("how far it is:  nanolake status [--follow]")
+    click.echo("end it:         nanolake stop")
+
+
+@main.command()
+@click.option("--follow", is_flag=True, help="Go on until it ends; Ctrl-C leaves it alone.")
+def status(follow: bool) -> None:
+    """Show how far the run of this folder is, or how the last one ended.
+
+    However it was started: nanolake submit, nanolake run, snakemake. Exit status: 0, it is at work;
+    3, none is, and the last one ended well; 1, none is, and the last one failed or was killed. With
+    --follow: 0, it ended well; 1, it did not.
+    """
+    from nanolake.batch import view
+
+    sys.exit(view.follow() if follow else view.status())
+
+
+@main.command()
+def stop() -> None:
+    """End the run of this folder as Ctrl-C does; leave none of its jobs in the queue.
+
+    If it is dead already, the jobs that it left are removed. Units that are done stay; start it
+    again and it goes on.
+    """
+    from nanolake.batch.coordinator import stop as end
+
+    for line in end():
+        click.echo(line)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--lake",
     "lakes",

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nanolake.batch.watch import MARK
 from nanolake.errors import NanolakeError
 
 _DONE = re.compile(r"(\d+) of (\d+) steps")
@@ -35,15 +36,19 @@ def _follow(lines: Iterator[str], console: Console) -> list[str]:
         TextColumn("{task.description:<24}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} jobs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[units]}"),
     )
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("looking at the inputs", total=1)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("looking at the inputs", total=1, units="")
         failing = False
         for line in lines:
             seen.append(line)
             failing = failing or bool(_ERROR.search(line))
             if match := _DONE.search(line):
                 progress.update(task, completed=int(match[1]), total=int(match[2]))
+            elif line.startswith(MARK):
+                progress.update(task, units=line.removeprefix(MARK).rstrip())
             elif match := _RULE.match(line):
                 progress.update(task, description=match[1])
             elif failing:

@@ -13,7 +13,9 @@ from nanolake.cli import main
 from nanolake.errors import InputError
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["doctor"], ["histogram"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["submit"], ["status"], ["stop"], ["doctor"], ["histogram"]]
+)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(main, [*command, "--help"])
     assert result.exit_code == 0
@@ -51,6 +53,7 @@ Building DAG of jobs...
 localrule skim:
     input: a
 3 of 10 steps (30%) done
+progress: units 2 of 7; jobs: 1 running
 Error in rule skim:
     message: None
 error: x: it is empty
@@ -61,9 +64,10 @@ def test_the_progress_line_hides_jobs_and_shows_errors():
     screen = io.StringIO()
     console = Console(file=screen, width=100)
     seen = progress._follow(iter(LINES.splitlines(keepends=True)), console)
-    assert len(seen) == 7
+    assert len(seen) == 8
     shown = screen.getvalue()
     assert "3 of 10 jobs" in shown
+    assert "units 2 of 7; jobs: 1 running" in shown
     assert "error: x: it is empty" in shown
     assert "input: a" not in shown
 
