@@ -24,7 +24,7 @@ from campaigns import Campaign, Job
 from reports import CONSOLE
 from testbed import condor
 
-MINUTE = 25_000_000  # events that a unit by JIT needs about a minute for
+MINUTE = 20_000_000  # events that a unit by JIT needs about a minute for
 PACKED = (1, 4, 16, 64)  # units are so many times as large
 WHOLE = 8_000_000  # events of the runs that show packing
 TINY = 1000  # events of a tiny unit
@@ -43,7 +43,7 @@ def _summary(run: Campaign) -> dict[str, Any]:
         "from_submit": round(median(_beyond(job) for job in jobs), 3),
         "wall": round(last - first, 2),
         "cpu": round(sum(job.cpu for job in jobs), 2),
-        "work": round(sum(job.work for job in jobs), 2),
+        "cpu_work": round(sum(job.cpu_work for job in jobs), 2),
         "submit_rate": _rate([job.submitted for job in jobs]),
         "coordinator": round(run.coordinator, 2),
         "run_wall": round(run.wall, 1),
@@ -75,7 +75,7 @@ def _measure(quick: bool, work: Path) -> dict[str, Any]:
         how: dict[str, Any] = {"jobs": cores, "engine": "jit"}
         long = _summary(campaigns.run(pool, work / "minute", minute, files, **how))
         packed = {}
-        files, how = campaigns.inputs(whole, 25_000), {"jobs": 500, "engine": "compiled"}
+        files, how = campaigns.inputs(whole, 25_000 // part), {"jobs": 500, "engine": "compiled"}
         for factor in PACKED:
             size = whole // PACKED[-1] * factor
             say(f"units of {size} events")
@@ -170,7 +170,7 @@ def _picture(report: dict[str, Any], path: Path) -> None:
     for key, label, style in (
         ("cpu", "CPU of all jobs", "o-"),
         ("wall", "wall, first job in to last job out", "s-"),
-        ("work", "wall of the units themselves", "^--"),
+        ("cpu_work", "CPU of the units themselves", "^--"),
     ):
         axes.plot(list(runs), [run[key] for run in runs.values()], style, label=label)
     axes.set_xscale("log")
