@@ -43,7 +43,7 @@ rule all:
 
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.
 onstart:
-    begin_lake()
+    begin_run()
 
 
 # `snakemake dimuon`, `snakemake higgs4l`, `snakemake htautau`: one analysis alone.

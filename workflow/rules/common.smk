@@ -5,8 +5,10 @@ from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-from nanolake import analyses, credentials, embargo, engine, staging
+from nanolake import alone, analyses, credentials, embargo, engine, staging
+from nanolake.batch import condor
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
@@ -197,6 +199,17 @@ def run_receipt():
     """The receipt of what belongs to the run as a whole, if the lake takes it."""
     wanted = lakes.publish_target(config, "run")
     return ["<results>/published.json"] if wanted else []
+
+
+def begin_run():
+    """Hold the folder, end what a dead run has left in the queue of a pool, begin the lake."""
+    try:
+        alone.hold()
+        if workflow.executor_plugin.name == "htcondor":
+            condor.begin(logger)
+    except NanolakeError as error:
+        raise WorkflowError(str(error)) from error
+    begin_lake()
 
 
 def begin_lake():

@@ -1,0 +1,123 @@
+"""The coordinator's side of a pool of HTCondor: what an earlier one left, what is said of jobs.
+
+Jobs know their folder (`Iwd`), and by `NanolakeRun` that they belong to a run of the workflow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from nanolake import causes
+from nanolake.errors import NanolakeError
+
+_SECONDS = 600.0
+REMEDIES = {
+    "memory": "its requests were raised as often as the profile says: ask for more, for instance"
+    " --set-resources skim:htcondor_request_mem_mb=8000",
+    "disk": "ask for more scratch space (htcondor_request_disk_mb), or read the inputs from their"
+    " storage (--config access=stream)",
+    "storage": "see that the storage is up, then run again: what is done stays done",
+    "credential": "renew the credential, then run again: what is done stays done",
+    "input": "see the log of the job: it names the file and the remedy",
+    "bug": "see the log of the job",
+    "host": "run again",
+}
+
+
+def remove_leftovers(folder: str | os.PathLike[str] = ".", *, seconds: float = _SECONDS) -> int:
+    """Remove the jobs of a run that is dead from the queue, and wait until none of them runs.
+
+    The caller holds the folder (`alone.hold`), so that nobody waits for these jobs any more. They
+    cannot be adopted: Snakemake knows only jobs that it has submitted itself, and would run a
+    second copy of them.
+
+    Args:
+        folder: Where the run was started.
+        seconds: How long it may take.
+
+    Returns:
+        How many jobs there were.
+
+    Raises:
+        NanolakeError: Some are still there.
+    """
+    import htcondor2  # installed with the plug-in only
+
+    schedd = htcondor2.Schedd()
+    mine = f"NanolakeRun =!= undefined && Iwd == {json.dumps(str(Path(folder).absolute()))}"
+    left = _queue(schedd, mine)
+    if not left:
+        return 0
+    schedd.act(htcondor2.JobAction.Remove, mine, reason="the run that waited for it is dead")
+    deadline = time.monotonic() + seconds
+    while still := _queue(schedd, mine):
+        if time.monotonic() > deadline:
+            names = " ".join(still)
+            raise NanolakeError(
+                f"jobs of an earlier run do not end: {names}\n"
+                f"  remedy:  see that their hosts are dead, then condor_rm -forcex {names}"
+            )
+        time.sleep(0.5)
+    return len(left)
+
+
+def _queue(schedd: Any, constraint: str) -> list[str]:
+    found = schedd.query(constraint=constraint, projection=["ClusterId", "ProcId"])
+    return [f"{job['ClusterId']}.{job['ProcId']}" for job in found]
+
+
+class Watch(logging.Filter):
+    """Reads what Snakemake's plug-in says of jobs, before it is printed.
+
+    - That a job is held is said once, and not every time somebody looks.
+    - Below a job that failed stands what its exit status means.
+    - A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
+      credential all others would fail, too, one by one.
+    """
+
+    _HELD = re.compile(r"(Job \S+ with HTCondor Cluster ID (\d+) is held: .*?)\.? Will fail in")
+    _FAILED = re.compile(r"HTCondor Cluster ID \d+ completed but failed with ExitCode (\d+)")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[str, str] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See :class:`logging.Filter`."""
+        if held := self._HELD.match(record.getMessage()):
+            record.msg, record.args = held[1], ()
+            known, self._held[held[2]] = self._held.get(held[2]), held[1]
+            return known != held[1]
+        if failed := self._FAILED.search(getattr(record, "rule_msg", None) or ""):
+            self._explain(record, int(failed[1]))
+        return True
+
+    def _explain(self, record: logging.LogRecord, status: int) -> None:
+        cause = causes.of_status(status)
+        if cause:
+            record.rule_msg += f" cause: {cause}; {REMEDIES[cause]}"
+        if cause == "credential":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def begin(logger: logging.Logger) -> None:
+    """Begin a run on the pool, in the main thread of a process that holds the working folder.
+
+    Args:
+        logger: Where the plug-in says what happens to jobs.
+
+    Raises:
+        NanolakeError: Jobs of an earlier run do not end.
+    """
+    if count := remove_leftovers():
+        logger.info(f"removed {count} jobs of an earlier run in this folder, which did not end it")
+    # A shell lets what it runs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    logger.addFilter(Watch())
