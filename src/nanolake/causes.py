@@ -10,7 +10,7 @@ whoever started it, in the file named by NANOLAKE_CAUSE; a job ends with an exit
 | disk | 73 | the scratch space is full | a while later, with more |
 | storage | 75 | no replica of an input can be reached | a while later |
 | time | (stopped by the batch system) | longer than a job may take | once, with more |
-| host | 143 | evicted, or the host was lost: what the batch system does to a job | as often as it does |
+| host | 143 | evicted, or its host was lost | as often as the batch system does it |
 | credential | 77 | missing, expired, refused; the same for all other jobs | no, and the run stops |
 | input | 65 | a file cannot be trusted | no |
 | bug | 70 | anything else that a step says | no |

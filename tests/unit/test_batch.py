@@ -121,7 +121,7 @@ def test_folder_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
     alone.hold(tmp_path)
 
 
-def record(message: str, **more: str) -> logging.LogRecord:
+def record(message: str, **more: object) -> logging.LogRecord:
     made = logging.LogRecord("plugin", logging.INFO, "", 0, message, None, None)
     vars(made).update(more)
     return made
@@ -137,6 +137,8 @@ def test_hold_is_said_once_for_each_reason() -> None:
     of = "Job 3 with HTCondor Cluster ID"
     assert seen == [f"{of} 7 is held: memory", f"{of} 8 is held: memory", f"{of} 7 is held: disk"]
     assert watch.filter(record("Job 3 is something else"))
+    job = record("rule skim", resources={"mem_mb": 1000, "classad_PeriodicRemove": "long"})
+    assert watch.filter(job) and vars(job)["resources"] == {"mem_mb": 1000}
 
 
 def test_failure_is_explained_and_a_credential_stops_the_run() -> None:

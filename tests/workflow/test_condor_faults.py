@@ -114,7 +114,7 @@ def test_overrun_runs_again_with_more_memory(
     jobs = asked(pool, "NumHolds", "RequestMemory", "LastHoldReasonCode", history=True)[:2]
     for holds, memory, _ in jobs:
         assert int(memory) == 400 * 2 ** int(holds) > 400
-    assert {code for _, _, code in jobs} == {"3", "34"}
+    assert {code for _, _, code in jobs} == {"3", "21"}
     assert same(user, finished, *UNITS[:2])
 
 

@@ -1,6 +1,7 @@
 """Input functions and the wildcards they answer for. Nothing here reads anything but the plans."""
 
 import atexit
+import signal
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 
@@ -15,6 +16,9 @@ from nanolake.lake import session
 
 if lakes.is_private(config):
     embargo.begin(workflow.workflow_settings.cache)
+
+# What is said of jobs of a pool, and what follows from it.
+logger.addFilter(condor.Watch())
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
@@ -206,7 +210,10 @@ def begin_run():
     try:
         alone.hold()
         if workflow.executor_plugin.name == "htcondor":
-            condor.begin(logger)
+            # A shell lets what it starts in the background ignore it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if count := condor.remove_leftovers():
+                logger.info(f"removed {count} jobs of an earlier run in this folder")
     except NanolakeError as error:
         raise WorkflowError(str(error)) from error
     begin_lake()

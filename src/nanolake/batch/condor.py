@@ -48,7 +48,7 @@ def remove_leftovers(folder: str | os.PathLike[str] = ".", *, seconds: float = _
     Raises:
         NanolakeError: Some are still there.
     """
-    import htcondor2  # installed with the plug-in only
+    import htcondor2  # type: ignore[import-untyped]  # installed with the plug-in only
 
     schedd = htcondor2.Schedd()
     mine = f"NanolakeRun =!= undefined && Iwd == {json.dumps(str(Path(folder).absolute()))}"
@@ -74,8 +74,9 @@ def _queue(schedd: Any, constraint: str) -> list[str]:
 
 
 class Watch(logging.Filter):
-    """Reads what Snakemake's plug-in says of jobs, before it is printed.
+    """Reads what Snakemake and its plug-in say of jobs, before it is printed.
 
+    - What the profile gives to all jobs (`classad_`) is not printed with each of them.
     - That a job is held is said once, and not every time somebody looks.
     - Below a job that failed stands what its exit status means.
     - A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
@@ -91,33 +92,18 @@ class Watch(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See :class:`logging.Filter`."""
+        if resources := getattr(record, "resources", None):
+            shown = {k: v for k, v in resources.items() if not k.startswith("classad_")}
+            vars(record)["resources"] = shown
         if held := self._HELD.match(record.getMessage()):
             record.msg, record.args = held[1], ()
             known, self._held[held[2]] = self._held.get(held[2]), held[1]
             return known != held[1]
-        if failed := self._FAILED.search(getattr(record, "rule_msg", None) or ""):
-            self._explain(record, int(failed[1]))
+        message = getattr(record, "rule_msg", None) or ""
+        if failed := self._FAILED.search(message):
+            cause = causes.of_status(int(failed[1]))
+            if cause:
+                vars(record)["rule_msg"] = f"{message}\n    cause: {cause}; {REMEDIES[cause]}."
+            if cause == "credential":
+                os.kill(os.getpid(), signal.SIGINT)
         return True
-
-    def _explain(self, record: logging.LogRecord, status: int) -> None:
-        cause = causes.of_status(status)
-        if cause:
-            record.rule_msg += f" cause: {cause}; {REMEDIES[cause]}"
-        if cause == "credential":
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def begin(logger: logging.Logger) -> None:
-    """Begin a run on the pool, in the main thread of a process that holds the working folder.
-
-    Args:
-        logger: Where the plug-in says what happens to jobs.
-
-    Raises:
-        NanolakeError: Jobs of an earlier run do not end.
-    """
-    if count := remove_leftovers():
-        logger.info(f"removed {count} jobs of an earlier run in this folder, which did not end it")
-    # A shell lets what it runs in the background ignore it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    logger.addFilter(Watch())
