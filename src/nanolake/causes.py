@@ -9,7 +9,7 @@ whoever started it, in the file named by NANOLAKE_CAUSE; a job ends with an exit
 | memory | 137 | more than there was, or a process killed by signal 9 | with more |
 | disk | 73 | the scratch space is full | a while later, with more |
 | storage | 75 | no replica of an input can be reached | a while later |
-| time | (stopped by the batch system) | longer than a job may take | once, with more |
+| time | 124 | longer than a job may take: the batch system stops it | once, with more |
 | host | 143 | evicted, or its host was lost | as often as the batch system does it |
 | credential | 77 | missing, expired, refused; the same for all other jobs | no, and the run stops |
 | input | 65 | a file cannot be trusted | no |
@@ -31,6 +31,7 @@ STATUS = {
     "memory": 137,
     "disk": 73,
     "storage": 75,
+    "time": 124,
     "host": 143,
     "credential": 77,
     "input": 65,

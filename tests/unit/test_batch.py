@@ -148,7 +148,13 @@ def test_failure_is_explained_and_a_credential_stops_the_run() -> None:
     storage = record("Error in rule skim", rule_msg=said.format(75))
     assert watch.filter(unknown) and watch.filter(storage)
     assert vars(unknown)["rule_msg"].endswith("ExitCode 1.")
-    assert "cause: storage; see that the storage is up" in vars(storage)["rule_msg"]
+    assert "cause: storage\n    remedy: see that the storage" in vars(storage)["rule_msg"]
+    watch.filter(record(f"{said[:32]} is held: cause: time. Will fail in 60 minutes."))
+    removed = record("Error in rule skim", rule_msg=f"{said[:32]} was removed/aborted.")
+    assert (
+        watch.filter(removed)
+        and "is held: cause: time\n    remedy: make units" in vars(removed)["rule_msg"]
+    )
     with pytest.raises(KeyboardInterrupt):
         watch.filter(record("Error in rule skim", rule_msg=said.format(77)))
         time.sleep(5)

@@ -110,10 +110,10 @@ def test_overrun_runs_again_with_more_memory(
     with engine_that(user, "higgs4l", needs):
         said = run(user, *UNITS[:2], *setting(htcondor_request_mem_mb=400), pool=pool)
     assert "memory usage exceeded request_memory" in said
-    assert "is held: cause: memory; it runs again" in said
-    jobs = asked(pool, "NumHolds", "RequestMemory", "LastHoldReasonCode", history=True)[:2]
-    for holds, memory, _ in jobs:
-        assert int(memory) == 400 * 2 ** int(holds) > 400
+    assert "is held: cause: memory" in said
+    jobs = asked(pool, "NumJobStarts", "MemoryProvisioned", "LastHoldReasonCode", history=True)[:2]
+    for starts, memory, _ in jobs:  # the pool rounds up
+        assert int(starts) > 1 and 0 <= int(memory) - 400 * 2 ** (int(starts) - 1) < 128
     assert {code for _, _, code in jobs} == {"3", "21"}
     assert same(user, finished, *UNITS[:2])
 
@@ -130,7 +130,7 @@ def test_bug_and_damaged_input_run_once(user: Workspace, finished: Workspace, po
     for name, cause in ((SAMPLE, "bug"), (OTHER, "input")):
         log = f"logs/skim/higgs4l/{name}/0000.log"
         assert log in said and (user.folder / log).read_text().endswith(f"cause: {cause}\n")
-        assert f"cause: {cause};" in said
+        assert f"cause: {cause}\n    remedy: " in said
     run(user, *UNITS, pool=pool)
     is_whole(user, finished)
 
@@ -141,10 +141,11 @@ def test_time_limit_is_raised_once(user: Workspace, finished: Workspace, pool: P
         case "$TASK" in *{SAMPLE}*) sleep 300 ;; esac
         [ -e begun ] || {{ touch begun; sleep 300; }}"""
     with engine_that(user, "higgs4l", hangs):
-        said = run(user, *UNITS[:2], *setting(allowed_execute_duration=12), pool=pool, fails=True)
-    jobs = asked(pool, "NumHolds", "AllowedExecuteDuration", "JobStatus", history=True)[:2]
-    assert sorted(jobs) == [["1", "24", "4"], ["2", "24", "3"]]
-    assert said.count("allowed execute duration") == 3 and not queue(pool)
+        said = run(user, *UNITS[:2], *setting(classad_NanolakeSeconds=12), pool=pool, fails=True)
+    jobs = asked(pool, "NumJobStarts", "JobStatus", history=True)[:2]
+    assert sorted(jobs) == [["2", "3"], ["2", "4"]]
+    assert "is held: cause: time" in said and "remedy: make units smaller" in said
+    assert not queue(pool)
     assert same(user, finished, UNITS[1]) and not (user.folder / UNIT).exists()
 
 
@@ -208,7 +209,7 @@ def test_storage_that_comes_back_is_read(
         run.wait_until(lambda: queue(pool) == [HELD])
     finally:
         site.start("fast")
-    assert "is held: cause: storage; it runs again" in run.end()
+    assert "is held: cause: storage" in run.end()
     assert same(far, finished, UNIT)
 
 
@@ -222,8 +223,8 @@ def test_storage_that_stays_away_fails_and_the_next_run_goes_on(
         said = first.end(fails=True)
     finally:
         site.start("fast")
-    assert "none of its replicas can be" in said and "cause: storage; see that" in said
-    assert asked(pool, "NumJobStarts", "NumHolds", "ExitCode", history=True)[0] == ["4", "3", "75"]
+    assert "none of its replicas can be" in said and "remedy: see that the storage" in said
+    assert asked(pool, "NumJobStarts", "ExitCode", history=True)[0] == ["4", "75"]
     run(far, UNIT, pool=pool)
     assert same(far, finished, UNIT)
 
@@ -241,7 +242,7 @@ def test_expired_credential_stops_everything(
         said = first.end(fails=True, seconds=60)
     finally:
         token.write_text(good)
-    assert "cause: credential; renew the credential, then run again" in said
+    assert "remedy: renew the credential, then run again" in said
     wait_until(lambda: not queue(pool), 20)
     run(far, *UNITS, pool=pool)
     assert same(far, finished, *UNITS)

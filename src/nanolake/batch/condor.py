@@ -23,6 +23,7 @@ REMEDIES = {
     " --set-resources skim:htcondor_request_mem_mb=8000",
     "disk": "ask for more scratch space (htcondor_request_disk_mb), or read the inputs from their"
     " storage (--config access=stream)",
+    "time": "make units smaller, or give them longer: --set-resources skim:classad_NanolakeSeconds",
     "storage": "see that the storage is up, then run again: what is done stays done",
     "credential": "renew the credential, then run again: what is done stays done",
     "input": "see the log of the job: it names the file and the remedy",
@@ -78,13 +79,14 @@ class Watch(logging.Filter):
 
     - What the profile gives to all jobs (`classad_`) is not printed with each of them.
     - That a job is held is said once, and not every time somebody looks.
-    - Below a job that failed stands what its exit status means.
+    - Below a job that failed stands why it was held, or what its exit status means, and the remedy.
     - A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
       credential all others would fail, too, one by one.
     """
 
     _HELD = re.compile(r"(Job \S+ with HTCondor Cluster ID (\d+) is held: .*?)\.? Will fail in")
-    _FAILED = re.compile(r"HTCondor Cluster ID \d+ completed but failed with ExitCode (\d+)")
+    _ENDED = re.compile(r"HTCondor Cluster ID (\d+) (?:\D+ ExitCode (\d+)|was removed)")
+    _CAUSE = re.compile(r"cause: (\w+)")
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,10 +102,21 @@ class Watch(logging.Filter):
             known, self._held[held[2]] = self._held.get(held[2]), held[1]
             return known != held[1]
         message = getattr(record, "rule_msg", None) or ""
-        if failed := self._FAILED.search(message):
-            cause = causes.of_status(int(failed[1]))
-            if cause:
-                vars(record)["rule_msg"] = f"{message}\n    cause: {cause}; {REMEDIES[cause]}."
-            if cause == "credential":
+        if ended := self._ENDED.search(message):
+            why = self._why(ended[1], ended[2])
+            vars(record)["rule_msg"] = f"{message}{why}"
+            if "cause: credential" in why:
                 os.kill(os.getpid(), signal.SIGINT)
         return True
+
+    def _why(self, cluster: str, status: str | None) -> str:
+        """Lines about a job that failed with an exit status, or was removed as it was held."""
+        if status is None:
+            reason = self._held.get(cluster, "")
+            lines = [reason] if reason else []
+            cause = found[1] if (found := self._CAUSE.search(reason)) else None
+        else:
+            cause = causes.of_status(int(status))
+            lines = [f"cause: {cause}"] if cause else []
+        lines += [f"remedy: {REMEDIES[cause]}"] if cause else []
+        return "".join(f"\n    {line}" for line in lines)

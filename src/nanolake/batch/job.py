@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from nanolake import causes
@@ -44,7 +43,7 @@ def run(command: Sequence[str]) -> int:
 
 def _cause(told: str, status: int) -> str:
     """The cause that the step has told, or what is known if it could not."""
-    if not told and causes.is_full(tempfile.gettempdir()):
+    if not told and causes.is_full(os.environ.get("TMPDIR", "/tmp")):
         return "disk"
     return told or ("memory" if status == -signal.SIGKILL else "")
 
