@@ -61,7 +61,7 @@ test-xrootd: setup-services ## real XRootD: origins, caches, tokens, certificate
 
 test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, on one host and (as root) on three
 	pytest tests/services -q -k condor
-	pytest tests/workflow/test_condor.py -q
+	pytest tests/workflow -q -k condor
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
