@@ -1,8 +1,8 @@
 """Causes of failures: what kind each is, which decides whether it helps to run a job again.
 
-They are the same for every batch system. A step that fails ends its log with `cause: ...` and tells
-whoever started it, in the file named by NANOLAKE_CAUSE; a job ends with an exit status that says it
-(`batch.job`), as Snakemake between the two knows no other status than 1:
+They are the same for every batch system. A step that fails ends its log with `cause: ...`, has an
+exit status that says it, and tells whoever started the job, in the file named by NANOLAKE_CAUSE, as
+Snakemake between the two knows no other status than 1; `batch.job` makes it the job's again:
 
 | cause | exit status | what it is | run again? |
 |---|---|---|---|
@@ -23,6 +23,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from nanolake.errors import NanolakeError
@@ -53,8 +55,16 @@ def of(error: BaseException) -> str:
 
 
 def of_status(status: int) -> str | None:
-    """The cause that the exit status of a job stands for, if it does for one."""
+    """The cause that an exit status stands for, if it does for one; -9 is signal 9."""
+    if status == -signal.SIGKILL:
+        return "memory"
     return next((cause for cause, number in STATUS.items() if number == status), None)
+
+
+def of_several(found: Iterable[str | None]) -> str:
+    """The cause of a failure that has several: the one against which least can be done."""
+    order = ("credential", "bug", "input", "host", "time", "memory", "disk", "storage")
+    return min((cause or "bug" for cause in found), key=order.index, default="bug")
 
 
 def tell(cause: str) -> None:

@@ -87,7 +87,7 @@ class EngineError(NanolakeError):
 
     Args:
         message: What is wrong, and the remedy.
-        cause: `memory` if there was too little, else `bug`.
+        cause: What kind of failure it is, see `causes`.
     """
 
     def __init__(self, message: str, *, cause: str = "bug") -> None:

@@ -18,7 +18,7 @@ def logged(path: str) -> Iterator[None]:
     """Send both output streams of this process to a file while the block runs.
 
     An error of ours is written as its message alone, any other with its traceback; then follows
-    its cause, and the process ends with status 1.
+    its cause, which is the exit status of the process, too: see `causes`.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -39,4 +39,4 @@ def logged(path: str) -> Iterator[None]:
 def _end(message: str, cause: str) -> NoReturn:
     print(message, f"cause: {cause}", sep="\n", file=sys.stderr, flush=True)
     causes.tell(cause)
-    os._exit(1)
+    os._exit(causes.STATUS[cause])

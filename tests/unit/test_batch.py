@@ -47,6 +47,13 @@ def test_cause_of_an_error(error: Exception, cause: str) -> None:
     assert causes.of_status(causes.STATUS[cause]) == cause
 
 
+def test_cause_of_several() -> None:
+    assert causes.of_several(["storage", "storage"]) == "storage"
+    assert causes.of_several(["storage", causes.of_status(-9)]) == "memory"
+    assert causes.of_several(["storage", causes.of_status(1), "memory"]) == "bug"
+    assert causes.of_several(["bug", "credential"]) == "credential"
+
+
 @pytest.mark.parametrize(("number", "cause"), [("KILL", "memory"), ("SEGV", "bug")])
 def test_engine_that_is_killed(tmp_path: Path, number: str, cause: str) -> None:
     program = tmp_path / "engine"

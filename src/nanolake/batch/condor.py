@@ -51,9 +51,15 @@ def remove_leftovers(folder: str | os.PathLike[str] = ".", *, seconds: float = _
     """
     import htcondor2  # type: ignore[import-untyped]  # installed with the plug-in only
 
-    schedd = htcondor2.Schedd()
     mine = f"NanolakeRun =!= undefined && Iwd == {json.dumps(str(Path(folder).absolute()))}"
-    left = _queue(schedd, mine)
+    try:
+        schedd = htcondor2.Schedd()
+        left = _queue(schedd, mine)
+    except htcondor2.HTCondorException as error:
+        remedy = "see that CONDOR_CONFIG names the pool, and that condor_q answers"
+        raise NanolakeError(
+            f"the queue of the pool cannot be asked: {error}\n  remedy:  {remedy}"
+        ) from error
     if not left:
         return 0
     schedd.act(htcondor2.JobAction.Remove, mine, reason="the run that waited for it is dead")
@@ -98,9 +104,11 @@ class Watch(logging.Filter):
             shown = {k: v for k, v in resources.items() if not k.startswith("classad_")}
             vars(record)["resources"] = shown
         if held := self._HELD.match(record.getMessage()):
-            record.msg, record.args = held[1], ()
-            known, self._held[held[2]] = self._held.get(held[2]), held[1]
-            return known != held[1]
+            # A reason may quote all arguments of a job.
+            line = held[1] if len(held[1]) < 400 else f"{held[1][:200]} ... {held[1][-200:]}"
+            record.msg, record.args = line, ()
+            known, self._held[held[2]] = self._held.get(held[2]), line
+            return known != line
         message = getattr(record, "rule_msg", None) or ""
         if ended := self._ENDED.search(message):
             why = self._why(ended[1], ended[2])

@@ -45,7 +45,7 @@ def _cause(told: str, status: int) -> str:
     """The cause that the step has told, or what is known if it could not."""
     if not told and causes.is_full(os.environ.get("TMPDIR", "/tmp")):
         return "disk"
-    return told or ("memory" if status == -signal.SIGKILL else "")
+    return told or causes.of_status(status) or ""
 
 
 if __name__ == "__main__":
