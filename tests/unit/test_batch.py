@@ -169,3 +169,18 @@ def test_failure_is_explained_and_a_credential_stops_the_run() -> None:
 
 def test_full_disk_is_seen() -> None:
     assert causes.is_full("/proc") and not causes.is_full(os.getcwd())
+
+
+def test_run_begins_anew_where_nobody_reads_its_log(tmp_path: Path) -> None:
+    (tmp_path / "snakemake-rules.log").write_text("of an earlier run")
+    lines = f"""
+from pathlib import Path
+from nanolake.batch.condor import start_over_without_reader
+folder = Path({str(tmp_path)!r})
+print(len(list(folder.iterdir())), (folder / "snakemake-rules.log").exists(), flush=True)
+start_over_without_reader(folder)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert (
+        done.stdout == "1 True\n1 False\n" and "the plug-in for HTCondor has ended" in done.stderr
+    )

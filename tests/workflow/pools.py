@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -103,7 +104,12 @@ class Coordinator:
 
     def end(self, *, fails: bool = False, seconds: float = 400) -> str:
         """Wait for its end, which must be good unless it `fails`, and give what it has said."""
-        status = self.process.wait(timeout=seconds)
+        try:
+            status = self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGINT)  # no other test finds it at work
+            self.process.wait()
+            raise AssertionError(f"not within {seconds} s\n{self.said}") from None
         assert (status != 0) == fails, self.said
         return self.said
 

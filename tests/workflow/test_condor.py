@@ -88,7 +88,8 @@ def test_held_job_fails_with_the_reason_and_leaves_the_queue(user: Workspace, po
     run.wait_until(lambda: queue(pool))
     pool.run("condor_hold", "-all")
     said = run.end(fails=True, seconds=60)
-    assert said.count("is held: via condor_hold") == 1 and "removed/aborted" in said
+    # Once when it is seen, and once more with the failure.
+    assert said.count("is held: via condor_hold") == 2 and "removed/aborted" in said
     wait_until(lambda: not queue(pool))
 
 

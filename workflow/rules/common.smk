@@ -4,6 +4,7 @@ import atexit
 import signal
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -214,6 +215,7 @@ def begin_run():
             signal.signal(signal.SIGINT, signal.default_int_handler)
             if count := condor.remove_leftovers():
                 logger.info(f"removed {count} jobs of an earlier run in this folder")
+            condor.start_over_without_reader(Path(workflow.executor_settings.jobdir))
     except NanolakeError as error:
         raise WorkflowError(str(error)) from error
     begin_lake()

@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from nanolake import causes
 from nanolake.errors import NanolakeError
 
 _SECONDS = 600.0
+_READER = "(_wait_thread)"  # the end of the name of the plug-in's thread
 REMEDIES = {
     "memory": "its requests were raised as often as the profile says: ask for more, for instance"
     " --set-resources skim:htcondor_request_mem_mb=8000",
@@ -78,6 +81,29 @@ def remove_leftovers(folder: str | os.PathLike[str] = ".", *, seconds: float = _
 def _queue(schedd: Any, constraint: str) -> list[str]:
     found = schedd.query(constraint=constraint, projection=["ClusterId", "ProcId"])
     return [f"{job['ClusterId']}.{job['ProcId']}" for job in found]
+
+
+def start_over_without_reader(folder: Path) -> None:
+    """See that somebody reads the log in which HTCondor says what becomes of the jobs of this run.
+
+    Where the log of an earlier run is there already, the plug-in may look at it before it is ready
+    to, and then never again: the run would wait for its jobs for ever. That log gets another name,
+    and this process begins anew, with the same arguments. The caller holds the working folder, and
+    has submitted nothing.
+
+    Args:
+        folder: `htcondor-jobdir` of the profile.
+
+    Raises:
+        NanolakeError: Nobody reads it, for another reason.
+    """
+    if any(thread.name.endswith(_READER) for thread in threading.enumerate()):
+        return
+    log = folder / "snakemake-rules.log"  # the plug-in's word for it
+    if not log.exists():
+        raise NanolakeError("the plug-in for HTCondor has ended\n  remedy:  see what it said above")
+    log.replace(log.with_name(f"{log.stem}-{log.stat().st_mtime_ns // 10**6}.log"))
+    os.execv(sys.executable, sys.orig_argv)
 
 
 class Watch(logging.Filter):
