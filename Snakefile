@@ -47,7 +47,7 @@ rule all:
 
 # Before the first job, never for a dry-run. An embedded lake stops when this process ends.
 onstart:
-    begin_lake()
+    begin_run()
     begin_watch(log)
 
 

@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nanolake import analyses, codegen, protocols, root, sources
+from nanolake import analyses, causes, codegen, protocols, root, sources
 from nanolake.errors import CredentialError, EngineError, InputError, NanolakeError
 
 # No fused multiply-adds and no instructions of this machine alone: the bits of the results must
@@ -219,9 +220,12 @@ def run(
         return run(_jit_script(*result["problem"]["what"].split()), action, task)
     if result:
         raise _error(action, result["problem"])
+    # The kernel kills the largest process when memory runs out.
+    cause = "memory" if process.returncode == -signal.SIGKILL else "bug"
     raise EngineError(
         f"{action}: the engine ended with status {process.returncode} and no result;"
-        " its messages are above"
+        " its messages are above",
+        cause=cause,
     )
 
 
@@ -246,8 +250,11 @@ def _error(action: str, problem: Mapping[str, str]) -> NanolakeError:
     if kind == "credential":
         return CredentialError(path, what, protocols.REFUSED)
     if kind not in REMEDIES:
-        return EngineError(f"{action}: {what}")
-    return InputError(Path(path).stem, path, what, REMEDIES[kind], storage=kind == "storage")
+        return EngineError(f"{action}: {what}", cause="memory" if kind == "memory" else "bug")
+    cause = "storage" if kind == "storage" else "input"
+    if kind == "unwritable" and causes.is_full(Path(path).parent):
+        cause = "disk"
+    return InputError(Path(path).stem, path, what, REMEDIES[kind], cause=cause)
 
 
 def install(analysis: str, selection: str, target: str, *, mode: str = "auto") -> None:

@@ -4,7 +4,13 @@ from nanolake import redact
 
 
 class NanolakeError(Exception):
-    """Base of all errors that are printed without a traceback; no message holds a credential."""
+    """Base of all errors that are printed without a traceback; no message holds a credential.
+
+    Attributes:
+        cause: What kind of failure it is, see `causes`.
+    """
+
+    cause = "bug"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(redact.secrets(message))
@@ -18,15 +24,16 @@ class InputError(NanolakeError):
         replica: Path or URL that was tried.
         problem: What is wrong with it.
         remedy: What the user can do about it.
-        storage: Whether its storage is to blame, not the file.
+        cause: What is to blame: `input`, the file itself; `storage`, where it is; or `disk`, the
+            scratch space that it is copied to.
     """
 
     def __init__(
-        self, file: str, replica: str, problem: str, remedy: str, *, storage: bool = False
+        self, file: str, replica: str, problem: str, remedy: str, *, cause: str = "input"
     ) -> None:
         super().__init__(f"{file}: {problem}\n  replica: {replica}\n  remedy:  {remedy}")
         self.file, self.replica, self.problem, self.remedy = file, replica, problem, remedy
-        self.storage = storage
+        self.cause = cause
 
 
 class LakeError(NanolakeError):
@@ -37,6 +44,8 @@ class LakeError(NanolakeError):
         problem: What is wrong.
         remedy: What the user can do about it.
     """
+
+    cause = "storage"
 
     def __init__(self, what: str, problem: str, remedy: str) -> None:
         super().__init__(f"{what}: {problem}\n  remedy:  {remedy}")
@@ -52,6 +61,8 @@ class CredentialError(LakeError):
         remedy: What the user can do about it.
     """
 
+    cause = "credential"
+
 
 class EmbargoError(LakeError):
     """Embargoed data would be seen by somebody who must not see them.
@@ -62,10 +73,23 @@ class EmbargoError(LakeError):
         remedy: What the user can do about it.
     """
 
+    cause = "credential"
+
 
 class BooksError(NanolakeError):
     """The events of the catalogue, those read and those booked are not the same number."""
 
+    cause = "input"
+
 
 class EngineError(NanolakeError):
-    """The event loop failed, or its compiled program could not be built."""
+    """The event loop failed, or its compiled program could not be built.
+
+    Args:
+        message: What is wrong, and the remedy.
+        cause: What kind of failure it is, see `causes`.
+    """
+
+    def __init__(self, message: str, *, cause: str = "bug") -> None:
+        super().__init__(message)
+        self.cause = cause

@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-from nanolake import redact
+from nanolake import causes, redact
 from nanolake.errors import NanolakeError
 
 
@@ -16,8 +17,8 @@ from nanolake.errors import NanolakeError
 def logged(path: str) -> Iterator[None]:
     """Send both output streams of this process to a file while the block runs.
 
-    An error of ours is written as its message alone, any other with its traceback; both end the
-    process with status 1.
+    An error of ours is written as its message alone, any other with its traceback; then follows
+    its cause, which is the exit status of the process, too: see `causes`.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -29,9 +30,13 @@ def logged(path: str) -> Iterator[None]:
     try:
         yield
     except NanolakeError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(1)
-    except Exception:
+        _end(f"error: {error}", causes.of(error))
+    except Exception as error:
         # A library's error may quote what it was given.
-        print(redact.secrets(traceback.format_exc()), file=sys.stderr, flush=True)
-        os._exit(1)
+        _end(redact.secrets(traceback.format_exc()), causes.of(error))
+
+
+def _end(message: str, cause: str) -> NoReturn:
+    print(message, f"cause: {cause}", sep="\n", file=sys.stderr, flush=True)
+    causes.tell(cause)
+    os._exit(causes.STATUS[cause])

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nanolake import skim, sources
+from nanolake import causes, skim, sources
 from nanolake.catalogue import read, write
 from nanolake.errors import EngineError
 from nanolake.logs import logged
@@ -123,13 +123,16 @@ def run(
     missing = [place for place in units if not is_made(place, keys[place], fingerprint)]
     print(f"{len(units)} units, {len(units) - len(missing)} of them made before", flush=True)
     make = partial(skim.run, program, plan_file, replicas_file, fingerprint=fingerprint, **how)
-    failed = []
+    failed: dict[str, str | None] = {}
     for number, (place, status) in enumerate(_side_by_side(missing, cores, make), 1):
         print(f"{number} of {len(missing)}: {_said(place, status)}", flush=True)
         if status:
-            failed.append(f"{place.sample}/{place.unit} (log: {place.log})")
+            failed[f"{place.sample}/{place.unit} (log: {place.log})"] = causes.of_status(status)
     if failed:
-        raise EngineError(f"{len(failed)} of {len(units)} units failed: {', '.join(failed)}")
+        raise EngineError(
+            f"{len(failed)} of {len(units)} units failed: {', '.join(failed)}",
+            cause=causes.of_several(failed.values()),
+        )
     made = [
         {"sample": p.sample, "unit": p.unit, "key": keys[p], "output": read(p.ledger)["output"]}
         for p in units

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nanolake.batch.watch import MARK
-from nanolake.errors import NanolakeError
 
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 _RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
@@ -56,28 +53,6 @@ def _follow(lines: Iterator[str], console: Console) -> list[str]:
     return seen
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let one run at a time work in this folder.
-
-    Snakemake's own lock outlives a run that was killed and must then be taken away by hand; this
-    one ends with the process that holds it.
-
-    Raises:
-        NanolakeError: Another run holds the folder.
-    """
-    lock = Path(".snakemake/nanolake.lock")
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            remedy = "wait for it to end, or work in another folder"
-            message = f"another run is at work in {Path.cwd()}\n  remedy:  {remedy}"
-            raise NanolakeError(message) from error
-        yield
-
-
 def _still_there(arguments: Sequence[str], console: Console) -> None:
     """The lake must still hold the inputs of results that are up to date: one call.
 
@@ -113,23 +88,20 @@ def run_workflow(cores: str, arguments: Sequence[str]) -> int:
 
     Returns:
         Snakemake's exit status.
-
-    Raises:
-        NanolakeError: Another run is at work in this folder.
     """
     console = Console(stderr=True)
+    # The workflow has a lock of its own (`alone`).
     options = ["--cores", cores, "--nocolor", "--nolock", *arguments]
-    with _alone():
-        process = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        assert process.stdout
-        seen = _follow(iter(process.stdout), console)
-        status = process.wait()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout
+    seen = _follow(iter(process.stdout), console)
+    status = process.wait()
     if status:
         console.print(
             f"failed with status {status}; run again to continue where it stopped", style="red"

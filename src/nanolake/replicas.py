@@ -121,8 +121,8 @@ class Reading:
             raise failed[0][1]
         tried = "; ".join(f"{replica['pfn']}: {error.problem}" for replica, error in failed)
         problem = "none of its replicas can be read" if tried else "it has no replica"
-        if failed and all(error.storage for _, error in failed):
-            raise InputError(file["path"], tried, problem, failed[0][1].remedy, storage=True)
+        if failed and all(error.cause == "storage" for _, error in failed):
+            raise InputError(file["path"], tried, problem, failed[0][1].remedy, cause="storage")
         remedy = (
             "`rucio replica state update bad` tells the lake that a replica must be made again;"
             " if no good one is left, ingest it again; then run again to continue"
@@ -155,10 +155,12 @@ class Reading:
 
     def _remember(self, error: InputError, chosen: Sequence[Replica]) -> None:
         """Note that a replica failed; an error about anything else ends the unit."""
+        if error.cause == "disk":  # of this host: no other replica would fit
+            raise error
         for file, replica in zip(self.files, chosen, strict=True):
             if error.replica in (replica["pfn"], sources.local_path(replica["pfn"])):
                 self.failed.setdefault(file["path"], []).append((replica, error))
-                if error.storage:
+                if error.cause == "storage":
                     self.down.add(_server(replica))
                 if len(self.replicas[file["path"]]) > 1:
                     print(f"replica failed, another is tried: {error}", flush=True)

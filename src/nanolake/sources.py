@@ -6,6 +6,7 @@ three are None where nobody has said.
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Mapping
@@ -116,8 +117,10 @@ def copy(pfn: str, target: str | os.PathLike[str], name: str) -> None:
     except protocols.StorageError as error:
         if error.kind in protocols.CREDENTIAL:
             raise CredentialError(name, f"{pfn}: {error}", protocols.REFUSED) from error
+        cause = "disk" if error.kind == "full" else "storage"
         remedy = "see that its storage is up; another replica is tried"
-        raise InputError(name, pfn, f"it cannot be copied ({error})", remedy) from error
+        problem = f"it cannot be copied ({error})"
+        raise InputError(name, pfn, problem, remedy, cause=cause) from error
 
 
 def _status(path: str, name: str) -> os.stat_result:
@@ -125,7 +128,10 @@ def _status(path: str, name: str) -> os.stat_result:
         status = os.stat(path)
     except OSError as error:
         problem = f"it cannot be found ({error.strerror})"
-        raise InputError(name, path, problem, "check the path, or get the file again") from error
+        # Who answers that it is not there does answer.
+        cause = "input" if error.errno in (errno.ENOENT, errno.ENOTDIR) else "storage"
+        remedy = "check the path, or get the file again"
+        raise InputError(name, path, problem, remedy, cause=cause) from error
     if status.st_size == 0:
         raise InputError(name, path, "it is empty", "copy it again: nothing of it arrived")
     return status

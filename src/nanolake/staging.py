@@ -110,7 +110,7 @@ def fetch(file: Mapping[str, Any], pfn: str, target: Path) -> None:
     if file["bytes"] is not None and free < file["bytes"]:
         problem = f"{file['bytes'] / 1e9:.1f} GB do not fit into scratch ({free / 1e9:.1f} GB free)"
         remedy = "free space, choose another folder (--config scratch=DIR), or access=stream"
-        raise InputError(file["path"], str(target.parent), problem, remedy)
+        raise InputError(file["path"], str(target.parent), problem, remedy, cause="disk")
     part, started = target.with_suffix(".part"), time.monotonic()
     try:
         sources.copy(pfn, part, file["path"])

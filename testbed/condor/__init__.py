@@ -13,7 +13,8 @@ which the machine's network knows nothing. A host that executes jobs has
 - none of the files of the project, of the user's home, of the folder in which the pool was brought
   up, of /tmp and of the pool; but HTCondor and the Python environment of whoever brought it up, as
   a facility has them on every node (not what is installed in this as a link to the project: the
-  package nanolake has to travel), and what `show` names;
+  package nanolake has to travel), and what `show` names: then jobs run in these folders, as with
+  a file system that all hosts share;
 - `localhost:PORT` for every port of the site, of its lake, and of `expose`: the same server as on
   the machine, with the same name, so that URLs and certificates are right everywhere;
 - scratch space that can be full, a power switch, and a cable that can be pulled.

@@ -88,7 +88,7 @@ BIND_ALL_INTERFACES = False
 ENABLE_IPV6 = False
 NETWORK_HOSTNAME = $name.$domain
 UID_DOMAIN = $domain
-FILESYSTEM_DOMAIN = $name.$domain
+FILESYSTEM_DOMAIN = $files
 TRUST_UID_DOMAIN = True
 SOFT_UID_DOMAIN = True
 
@@ -203,7 +203,9 @@ def client_file(folder: Path) -> Path:
     return folder / "client/condor_config"
 
 
-def write(folder: Path, name: str, members: list[Host], port: int, site: bool) -> None:
+def write(
+    folder: Path, name: str, members: list[Host], port: int, *, site: bool, shared: bool
+) -> None:
     """Write what the daemons of every host and the user read.
 
     Args:
@@ -212,6 +214,7 @@ def write(folder: Path, name: str, members: list[Host], port: int, site: bool) -
         members: Its hosts, the one that manages it first.
         port: Where each host listens.
         site: Whether tokens of a site of XRootD are taken and given to jobs.
+        shared: Whether hosts have folders in common, in which jobs run where they are submitted.
     """
     own = {
         "prefix": unpacked.folder("condor"),
@@ -229,6 +232,7 @@ def write(folder: Path, name: str, members: list[Host], port: int, site: bool) -
                 own,
                 **host._asdict(),
                 folder=where,
+                files=DOMAIN if shared else f"{host.name}.{DOMAIN}",
                 daemons=", ".join(_daemons(host, site)),
                 site=_SITE.substitute(folder=where, audience=AUDIENCE) if site else "",
                 environment=_environment(where, name, site),

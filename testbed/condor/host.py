@@ -146,6 +146,7 @@ def _own_etc(host: Start) -> None:
 
 def _hide(hidden: list[str], shown: list[str]) -> None:
     """Put an empty folder in the place of each that is hidden, and back what is shown in it."""
+    hidden = [one for one in hidden if one not in shown]
     below = [one for one in shown if any(Path(one).is_relative_to(other) for other in hidden)]
     kept = {one: os.open(one, os.O_PATH) for one in below}
     for one in hidden:

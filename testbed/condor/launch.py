@@ -60,7 +60,9 @@ def start(folder: Path, known: Known, site: Site | None, seconds: float) -> tupl
     private_folder(folder / "client")
     _make_hosts(folder, known)
     mark = processes.mark(folder, known)
-    configuration.write(folder, mark, known.members, known.port, bool(site))
+    configuration.write(
+        folder, mark, known.members, known.port, site=bool(site), shared=bool(known.show)
+    )
     security.create(folder, known.members)
     if site:
         security.trust(folder, known.members, site)

@@ -149,7 +149,7 @@ def up(
         site: A site of XRootD that runs: jobs get tokens of its issuer, its tokens are taken for
             submission, its authorities and its ports are known on every host.
         expose: More ports of this machine's loopback that every host has on its own.
-        show: More folders that execute hosts with files of their own see.
+        show: More folders that execute hosts with files of their own see: jobs run in them.
         seconds: How long it may take until all of it answers.
     """
     folder = Path(folder).resolve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from joserfc.jwk import ECKey
 from nanolake import config
 from nanolake.batch import event_log, luggage
 from nanolake.config_checks import apart_checks
-from nanolake.errors import CredentialError, NanolakeError
+from nanolake.errors import CredentialError
 
 TOKEN, PROXY = {"kind": "token"}, {"kind": "x509"}
 RUCIO = {"kind": "rucio", "name": "mine"}
@@ -202,20 +201,3 @@ def test_the_log_of_an_earlier_run_is_put_away(place: Path) -> None:
     event_log.put_away(place)
     (kept,) = place.glob("*.log")
     assert kept != log and kept.read_text() == "one"
-
-
-def test_a_log_that_nobody_reads_ends_the_run(place: Path) -> None:
-    (place / event_log.NAME).touch()
-    with pytest.raises(NanolakeError, match="run again"):
-        event_log.require_reader(place)
-    assert not (place / event_log.NAME).exists()
-
-    def _wait_thread() -> None:
-        over.wait()
-
-    over = threading.Event()
-    reader = threading.Thread(target=_wait_thread)
-    reader.start()
-    event_log.require_reader(place)
-    over.set()
-    reader.join()

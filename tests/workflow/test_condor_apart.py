@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from pools import queue, wait_until
 from sites import become, bring_up, embargoed_datasets
-from test_condor import queue, wait_until
 from testbed import xrootd
 from testbed.condor import Pool, down, up
 from testbed.condor.configuration import AUDIENCE as OF_POOL

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from test_condor import NTUPLE, SAMPLE, as_user, forget, pool, queue, user, wait_until  # noqa: F401
+from pools import forget, queue, wait_until
+from test_condor import NTUPLE, SAMPLE, pool, user  # noqa: F401
 from testbed.condor import Pool
 from workspace import REPOSITORY, Workspace, flip_bit
 

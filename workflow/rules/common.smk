@@ -3,16 +3,22 @@
 import atexit
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-from nanolake import analyses, credentials, embargo, engine, staging
+from nanolake import alone, analyses, credentials, embargo, engine, staging
+from nanolake.batch import condor, condor_events, event_log
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
 
 if lakes.is_private(config):
     embargo.begin(workflow.workflow_settings.cache)
+
+# What is said of jobs of a pool, and what follows from it.
+logger.addFilter(condor.Watch())
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
 
@@ -197,6 +203,20 @@ def run_receipt():
     """The receipt of what belongs to the run as a whole, if the lake takes it."""
     wanted = lakes.publish_target(config, "run")
     return ["<results>/published.json"] if wanted else []
+
+
+def begin_run():
+    """Hold the folder, end what a dead run has left in the queue of a pool, begin the lake."""
+    try:
+        alone.hold()
+        if workflow.executor_plugin.name == "htcondor":
+            jobs = Path(workflow.executor_settings.jobdir)
+            if count := condor_events.remove(jobs / event_log.NAME, seconds=600):
+                logger.info(f"removed {count} jobs of an earlier run in this folder")
+            event_log.start_over_without_reader(jobs)
+    except NanolakeError as error:
+        raise WorkflowError(str(error)) from error
+    begin_lake()
 
 
 def begin_lake():

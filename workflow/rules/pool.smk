@@ -29,7 +29,7 @@ def travels(log, also=lambda wildcards: []):
     be held, and its cause be lost. Strings among these need the names of HTCondor's own attributes:
     the plugin puts those of submit commands into quotes.
     """
-    found = {"allowed_execute_duration": 60 * config["pool"]["minutes"]}
+    found = {"classad_NanolakeSeconds": 60 * config["pool"]["minutes"]}
     if LUGGAGE.service:
         found["classad_OAuthServicesNeeded"] = LUGGAGE.service
     if LUGGAGE.kind == "x509":
@@ -56,7 +56,6 @@ def begin_pool():
             config, snakefile=workflow.main_snakefile, configfiles=workflow.configfiles
         )
     jobs = Path(workflow.executor_settings.jobdir)
-    event_log.require_reader(jobs)
     atexit.register(event_log.put_away, jobs)
     luggage.check(LUGGAGE, minutes=config["pool"]["minutes"])
     # Own files in place of the source's have been read when units begin.

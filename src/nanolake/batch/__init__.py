@@ -7,4 +7,5 @@
 - watch: counts units, jobs and events while a run works, and says so
 - state: the files in which a run leaves word, and the processes that they name
 - coordinator: submit, status and stop: a run that outlives its terminal
+- condor: what is said of jobs of a pool: causes, remedies, a credential that ends the run
 """

@@ -113,6 +113,13 @@ def queue(log: Path) -> list[int]:
 def remove(log: Path, *, seconds: float = 60) -> int:
     """Remove the jobs of an event log from the queue, and wait until they are gone.
 
+    For a run that has ended: its jobs cannot be adopted, as Snakemake knows only those that it has
+    submitted itself, and would run a second copy of them.
+
+    Args:
+        log: The event log.
+        seconds: How long it may take.
+
     Returns:
         How many there were.
 
@@ -124,12 +131,13 @@ def remove(log: Path, *, seconds: float = 60) -> int:
     jobs = queue(log)
     if not jobs:
         return 0
-    htcondor2.Schedd().act(htcondor2.JobAction.Remove, _constraint(log))
+    why = "the run that waited for it has ended"
+    htcondor2.Schedd().act(htcondor2.JobAction.Remove, _constraint(log), reason=why)
     deadline = time.monotonic() + seconds
     while left := queue(log):
         if time.monotonic() > deadline:
             names = " ".join(map(str, left))
-            remedy = f"condor_rm -forcex {names}"
+            remedy = f"see that their hosts are dead, then condor_rm -forcex {names}"
             raise NanolakeError(f"jobs {names} do not leave the queue\n  remedy:  {remedy}")
         time.sleep(0.5)
     return len(jobs)

@@ -7,6 +7,8 @@ Snakemake starts, the plugin may look at it too early, and then never again.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 
@@ -27,18 +29,22 @@ def put_away(folder: Path) -> None:
         log.replace(log.with_name(f"{log.stem}-{log.stat().st_mtime_ns // 10**6}.log"))
 
 
-def require_reader(folder: Path) -> None:
+def start_over_without_reader(folder: Path) -> None:
     """See that somebody reads the log of the run that has just begun.
+
+    Where nobody does, the log of an earlier run, which was killed, has kept the plugin from
+    starting, and this run would wait for its jobs for ever. That log is put away, and this process
+    begins anew, with the same arguments. The caller has submitted and started nothing.
 
     Args:
         folder: `htcondor-jobdir` of the profile.
 
     Raises:
-        NanolakeError: Nobody does: the run would wait for its jobs for ever.
+        NanolakeError: Nobody reads it, for another reason.
     """
-    if not any(thread.name.endswith(_READER) for thread in threading.enumerate()):
-        put_away(folder)
-        raise NanolakeError(
-            f"{folder / NAME}: the log of an earlier run, which was killed, kept HTCondor's plugin"
-            " from starting; it was put away\n  remedy:  run again"
-        )
+    if any(thread.name.endswith(_READER) for thread in threading.enumerate()):
+        return
+    if not (folder / NAME).exists():
+        raise NanolakeError("HTCondor's plugin has ended\n  remedy:  see what it said above")
+    put_away(folder)
+    os.execv(sys.executable, sys.orig_argv)

@@ -11,19 +11,42 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from nanolake import causes
 from nanolake.batch import luggage
 
 
 def run(command: Sequence[str]) -> int:
-    """Run the command of a job to its end; a SIGTERM of the batch system is passed on to it.
+    """Run the command of a job to its end; a SIGTERM of the batch system ends all of it.
 
     Returns:
-        The exit status of the job.
+        The exit status of the job, which says the cause of a failure: see `causes`.
     """
-    process = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    # In memory: that a disk is full must be told, too.
+    note = os.memfd_create("cause")
+    told = {causes.VARIABLE: f"/proc/{os.getpid()}/fd/{note}"}
+    process = subprocess.Popen(command, env=os.environ | told, start_new_session=True)
+    stopped = []
+
+    def stop(number: int, _: object) -> None:
+        # All at once: Snakemake would wait for its step, or remove outputs that by then another
+        # copy of this job, on another host, has made.
+        stopped.append(number)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, stop)
     status = process.wait()
-    return status if status >= 0 else 128 - status
+    if status == 0:
+        return 0
+    cause = "host" if stopped else _cause(os.pread(note, 100, 0).decode(), status)
+    print(f"cause: {cause or 'not told'}, status {status} of Snakemake", file=sys.stderr)
+    return causes.STATUS[cause] if cause else abs(status)
+
+
+def _cause(told: str, status: int) -> str:
+    """The cause that the step has told, or what is known if it could not."""
+    if not told and causes.is_full(os.environ.get("TMPDIR", "/tmp")):
+        return "disk"
+    return told or causes.of_status(status) or ""
 
 
 if __name__ == "__main__":

@@ -253,6 +253,8 @@ int main(int argc, char **argv)
       result = action->second(json::parse(std::string{std::istreambuf_iterator<char>(std::cin), {}}));
    } catch (const FileProblem &e) {
       result = {{"problem", {{"kind", e.kind}, {"file", e.file}, {"what", e.what()}}}};
+   } catch (const std::bad_alloc &) {
+      result = {{"problem", {{"kind", "memory"}, {"file", ""}, {"what", "there is not enough memory"}}}};
    } catch (const std::exception &e) {
       result = {{"problem", {{"kind", "bug"}, {"file", ""}, {"what", e.what()}}}};
    }
