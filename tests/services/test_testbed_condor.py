@@ -310,7 +310,8 @@ def test_jobs_get_fresh_tokens_and_proxies_while_they_run(
         '  [ "$(cksum < $X509_USER_PROXY)" = "$first" ] || break; sleep 0.5\n'
         "done; cksum < $X509_USER_PROXY\n"
     )
-    x509 = Job(trusting, tmp_path / "x509", script, x509userproxy=proxy)
+    # As Snakemake's plugin can say it: the attribute, not the submit command.
+    x509 = Job(trusting, tmp_path / "x509", script, **{"+x509userproxy": f'"{proxy}"'})
     before = cksum(proxy)
     wait_until(lambda: "001" in x509.events())
     time.sleep(2)  # it has read the first one
