@@ -73,21 +73,21 @@ def test_the_progress_line_hides_jobs_and_shows_errors():
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    ("code", "expected", "status"),
     [
-        ("print('out'); import os; os.write(2, b'from C\\n')", "out\nfrom C"),
-        ("raise InputError('s', 'p', 'it is bad', 'mend it')", "error: s: it is bad"),
-        ("1 / 0", "ZeroDivisionError"),
+        ("print('out'); import os; os.write(2, b'from C\\n')", "out\nfrom C", 0),
+        ("raise InputError('s', 'p', 'it is bad', 'mend it')", "error: s: it is bad", 65),
+        ("1 / 0", "ZeroDivisionError", 70),
     ],
 )
-def test_logs_catch_both_streams_and_errors(tmp_path, code, expected):
+def test_logs_catch_both_streams_and_errors(tmp_path, code, expected, status):
     log = tmp_path / "job.log"
     program = (
         "from nanolake.logs import logged\nfrom nanolake.errors import InputError\n"
         f"with logged({str(log)!r}):\n    {code}\n"
     )
     done = subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True)
-    assert done.returncode == (0 if "out" in code else 1)
+    assert done.returncode == status
     assert done.stdout == done.stderr == ""
     text = log.read_text()
     assert expected in text

@@ -14,7 +14,7 @@ REMEDIES = {
     " --set-resources skim:htcondor_request_mem_mb=8000",
     "disk": "ask for more scratch space (htcondor_request_disk_mb), or read the inputs from their"
     " storage (--config access=stream)",
-    "time": "make units smaller, or give them longer: --set-resources skim:classad_NanolakeSeconds",
+    "time": "make units smaller, or give them longer: pool.minutes of the configuration",
     "storage": "see that the storage is up, then run again: what is done stays done",
     "credential": "renew the credential, then run again: what is done stays done",
     "input": "see the log of the job: it names the file and the remedy",
