@@ -53,6 +53,7 @@ rule skim_pack:
         disk_mb=scratch_mb,
         htcondor_request_mem_mb=pack_job_memory,
         htcondor_request_disk_mb=scratch_mb,
+        mem_mb_per_cpu=pack_core_memory,
         runtime=pack_minutes,
     params:
         key=job_keys,
