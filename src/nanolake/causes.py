@@ -67,6 +67,21 @@ def of_several(found: Iterable[str | None]) -> str:
     return min((cause or "bug" for cause in found), key=order.index, default="bug")
 
 
+def of_log(path: str | os.PathLike[str]) -> str | None:
+    """The cause that a log ends with: that of the last time that its job failed."""
+    try:
+        last = Path(path).read_text(errors="replace").rstrip().rpartition("\n")[2]
+    except OSError:
+        return None
+    word = last.removeprefix("cause: ")
+    return word if word != last and word in STATUS else None
+
+
+def is_final(cause: str | None) -> bool:
+    """Whether a job that failed by it would fail again."""
+    return cause in ("credential", "input", "bug")
+
+
 def tell(cause: str) -> None:
     """Tell the batch system's side of a job, if there is one."""
     if path := os.environ.get(VARIABLE):

@@ -148,7 +148,7 @@ def test_hold_is_said_once_for_each_reason() -> None:
     assert watch.filter(job) and vars(job)["resources"] == {"mem_mb": 1000}
 
 
-def test_failure_is_explained_and_a_credential_stops_the_run() -> None:
+def test_failure_is_explained() -> None:
     said = "Job 3 with HTCondor Cluster ID 7 completed but failed with ExitCode {}."
     watch = condor.Watch()
     unknown = record("Error in rule skim", rule_msg=said.format(1))
@@ -162,9 +162,6 @@ def test_failure_is_explained_and_a_credential_stops_the_run() -> None:
         watch.filter(removed)
         and "is held: cause: time\n    remedy: make units" in vars(removed)["rule_msg"]
     )
-    with pytest.raises(KeyboardInterrupt):
-        watch.filter(record("Error in rule skim", rule_msg=said.format(77)))
-        time.sleep(5)
 
 
 def test_full_disk_is_seen() -> None:
@@ -182,3 +179,36 @@ start_over_without_reader(folder)
 """
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert done.stdout == "1 True\n1 False\n" and "HTCondor's plugin has ended" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "runs"),
+    [("InputError('s', 'p', 'bad', 'mend')", 1), ("MemoryError()", 2)],
+    ids=["would fail again", "may not"],
+)
+def test_job_that_snakemake_runs_again(tmp_path: Path, error: str, runs: int) -> None:
+    log, count = tmp_path / "job.log", tmp_path / "count"
+    lines = f"""
+from nanolake.errors import InputError
+from nanolake.logs import logged
+with logged({str(log)!r}):
+    with open({str(count)!r}, "a") as stream:
+        stream.write("ran ")
+    raise {error}
+"""
+    ended = set()
+    for attempt in ("1", "2"):
+        env = os.environ | {"NANOLAKE_ATTEMPT": attempt}
+        ended.add(subprocess.run([sys.executable, "-c", lines], env=env).returncode)
+        assert causes.STATUS[str(causes.of_log(log))] in ended and len(ended) == 1
+    assert count.read_text() == "ran " * runs
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [("x\ncause: storage\n", "storage"), ("cause: storage\nmore\n", None), ("cause: odd", None)],
+)
+def test_cause_of_a_log(tmp_path: Path, text: str, cause: str | None) -> None:
+    (tmp_path / "log").write_text(text)
+    assert causes.of_log(tmp_path / "log") == cause
+    assert causes.of_log(tmp_path / "none") is None

@@ -1,6 +1,7 @@
 """Input functions and the wildcards they answer for. Nothing here reads anything but the plans."""
 
 import atexit
+import os
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 from pathlib import Path
@@ -9,15 +10,20 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from nanolake import alone, analyses, credentials, embargo, engine, staging
-from nanolake.batch import condor, condor_events, event_log
+from nanolake.batch import condor, condor_events, event_log, slurm_queue
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
+from nanolake.logs import ATTEMPT
 
 if lakes.is_private(config):
     embargo.begin(workflow.workflow_settings.cache)
 
-# What is said of jobs of a pool, and what follows from it.
+if not workflow.is_main_process:
+    # Which time it is that this job runs: see `logs.logged`.
+    os.environ[ATTEMPT] = str(workflow.attempt)
+
+# What is said of jobs of a pool.
 logger.addFilter(condor.Watch())
 
 SAMPLES = {name: settings.samples(config, name) for name in config["analyses"]}
@@ -130,17 +136,19 @@ def plan(analysis):
 
 
 def needs(*, mem_mb, disk_mb=100):
-    """Memory and scratch space of a job, numbers or functions of wildcards.
+    """Memory and scratch space of a job, a number and one or a function of wildcards.
 
     HTCondor's plugin reads them under names of its own only, and Slurm's reads memory by core first.
-    There a job is Snakemake, and on Slurm twice, as well as the step itself.
+    There a job is Snakemake, and on Slurm twice, as well as the step itself. Where Snakemake runs a
+    job again, it asks for twice as much; HTCondor does that itself.
     """
     return {
         "mem_mb": mem_mb,
         "disk_mb": disk_mb,
         "htcondor_request_mem_mb": mem_mb + 300,
         "htcondor_request_disk_mb": disk_mb,
-        "mem_mb_per_cpu": mem_mb + 500,
+        "mem_mb_per_cpu": lambda wildcards, attempt: (mem_mb + 500)
+        * 2 ** (attempt - 1),
     }
 
 
@@ -215,6 +223,9 @@ def begin_run():
             if count := condor_events.remove(jobs / event_log.NAME, seconds=600):
                 logger.info(f"removed {count} jobs of an earlier run in this folder")
             event_log.start_over_without_reader(jobs)
+        if workflow.executor_plugin.name == "slurm":
+            if count := slurm_queue.remove(Path()):
+                logger.info(f"cancelled {count} jobs of an earlier run in this folder")
     except NanolakeError as error:
         raise WorkflowError(str(error)) from error
     begin_lake()

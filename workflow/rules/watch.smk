@@ -6,10 +6,13 @@ loaded by the Snakemake of every job, and is not found in a package that is inst
 
 import atexit
 import logging
+import os
 import signal
 from pathlib import Path
 
 from snakemake.logging import logger
+
+from nanolake import causes
 
 WATCH = None
 
@@ -27,11 +30,16 @@ def ledgers_of(step, wildcards):
 
 
 class Events(logging.Handler):
-    """Tells a watch what the log says of jobs."""
+    """Tells a watch what the log says of jobs.
+
+    A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
+    credential all others would fail, too, one by one.
+    """
 
     def __init__(self, watch):
         super().__init__()
         self.watch, self.size = watch, -1
+        self.logs, self.stopping = {}, False
 
     def emit(self, record):
         event = getattr(record, "event", None)
@@ -49,6 +57,7 @@ class Events(logging.Handler):
         return sum(len(ledgers_of(job.rule.name, job.wildcards_dict)) for job in jobs)
 
     def job_info(self, record):
+        self.logs[record.jobid] = list(record.log)
         self.watch.begin(
             record.jobid,
             " ".join([record.rule_name, "/".join(record.wildcards.values())]).strip(),
@@ -62,6 +71,13 @@ class Events(logging.Handler):
 
     def job_error(self, record):
         self.watch.fail(record.jobid)
+        found = map(causes.of_log, self.logs.pop(record.jobid, []))
+        if not self.stopping and "credential" in found:
+            self.stopping = True
+            logger.error(
+                "the run stops: a credential is not good enough; its job's log, below, says what to do"
+            )
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def begin_watch(log):
@@ -81,7 +97,13 @@ def begin_watch(log):
         every = interval()
     except NanolakeError as error:
         raise WorkflowError(str(error)) from error
-    WATCH = Watch(logger.info, every=every, log="".join(log[:1]), queue=queue)
+    WATCH = Watch(
+        logger.info,
+        every=every,
+        log="".join(log[:1]),
+        queue=queue,
+        engine=workflow.executor_plugin.name,
+    )
     events = Events(WATCH)
     events.job_started(None)
     WATCH.start()

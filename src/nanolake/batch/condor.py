@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import signal
 
 from nanolake import causes
 
@@ -29,8 +27,6 @@ class Watch(logging.Filter):
     - What the profile gives to all jobs (`classad_`) is not printed with each of them.
     - That a job is held is said once, and not every time somebody looks.
     - Below a job that failed stands why it was held, or what its exit status means, and the remedy.
-    - A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
-      credential all others would fail, too, one by one.
     """
 
     _HELD = re.compile(r"(Job \S+ with HTCondor Cluster ID (\d+) is held: .*?)\.? Will fail in")
@@ -54,10 +50,7 @@ class Watch(logging.Filter):
             return known != line
         message = getattr(record, "rule_msg", None) or ""
         if ended := self._ENDED.search(message):
-            why = self._why(ended[1], ended[2])
-            vars(record)["rule_msg"] = f"{message}{why}"
-            if "cause: credential" in why:
-                os.kill(os.getpid(), signal.SIGINT)
+            vars(record)["rule_msg"] = f"{message}{self._why(ended[1], ended[2])}"
         return True
 
     def _why(self, cluster: str, status: str | None) -> str:

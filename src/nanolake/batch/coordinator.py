@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from nanolake.batch import condor_events, state
+from nanolake.batch import condor_events, slurm_queue, state
 from nanolake.batch.state import COORDINATOR, FOLDER, Status
 from nanolake.errors import NanolakeError
 
@@ -168,6 +168,11 @@ def stop(*, seconds: float = 120) -> Iterator[str]:
         yield "it has ended"
     else:
         yield "no run is at work here"
+    if run and run.status and run.status.engine == "slurm":
+        if removed := slurm_queue.remove(Path()):
+            yield f"cancelled {removed} of its jobs"
+        yield "the queue holds none of its jobs"
+        return
     used = run.status.queue if run and run.status else ""
     log = Path(used) if used else condor_events.LOG
     # Who has no pool is not asked for one.

@@ -34,6 +34,7 @@ class Status:
         began: When, in seconds since the epoch.
         log: Where Snakemake keeps what it said.
         queue: The event log of the batch system, where there is one.
+        engine: Snakemake's name of what runs its jobs: local, htcondor, slurm.
         done: Units whose events and ledger are there.
         units: All units; 0 as long as no plan is made.
         jobs: How many jobs are running, idle, held, ...
@@ -48,6 +49,7 @@ class Status:
     began: float
     log: str = ""
     queue: str = ""
+    engine: str = ""
     done: int = 0
     units: int = 0
     jobs: dict[str, int] = field(default_factory=dict)

@@ -83,12 +83,20 @@ class Watch:
         every: Seconds between two lines; 0: none.
         log: Where Snakemake keeps what it says.
         queue: The event log of HTCondor, if jobs go there.
+        engine: Snakemake's name of what runs its jobs.
     """
 
     def __init__(
-        self, say: Callable[[str], None], *, every: float, log: str = "", queue: Path | None = None
+        self,
+        say: Callable[[str], None],
+        *,
+        every: float,
+        log: str = "",
+        queue: Path | None = None,
+        engine: str = "local",
     ) -> None:
-        self.status = Status(state.identity(os.getpid()), time.time(), log, str(queue or ""))
+        me = state.identity(os.getpid())
+        self.status = Status(me, time.time(), log, str(queue or ""), engine)
         self._say, self._every = say, every
         self._lock, self._over = threading.Lock(), threading.Event()
         self._active: dict[int, _Job] = {}
