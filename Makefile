@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 
-.PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor bench clean
+.PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,8 +34,8 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-# All at once what test-workflow, test-lake, test-xrootd and test-condor run one by one: what their tests
-# share is then made once.
+# All at once what test-workflow, test-lake, test-xrootd, test-condor and test-slurm run one by one: what
+# their tests share is then made once.
 test: check setup-services test-unit ## all checks and tests
 	pytest tests/workflow -q
 	pytest tests/services -q
@@ -44,12 +44,13 @@ setup-services: setup-dev
 	@envs/setup postgresql
 	@envs/setup xrootd
 	@envs/setup condor
+	@envs/setup slurm
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor'
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_slurm'
 
 test-lake: setup-services ## a real Rucio: the embedded lake, its client, faults, runs on it
 	pytest tests/services -q -k 'lake and not xrootd'
@@ -63,6 +64,9 @@ test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, 
 	pytest tests/services -q -k condor
 	pytest tests/workflow -q -k condor
 
+test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, network, faults
+	pytest tests/services -q -k slurm
+
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
 	@envs/setup xrootd
@@ -73,5 +77,6 @@ bench: setup-bench ## measure; writes benchmarks/results
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake
 	[ ! -d resources/condor ] || .venv/bin/testbed down condor
+	[ ! -d resources/slurm ] || .venv/bin/testbed down slurm
 	[ ! -d resources/xrootd ] || .venv/bin/testbed down xrootd
 	rm -rf results logs resources .snakemake

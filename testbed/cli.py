@@ -17,7 +17,8 @@ from rich.table import Table
 from testbed.errors import TestbedError
 
 _CONSOLE = Console(highlight=False, soft_wrap=True)
-_SERVICE = click.argument("service", type=click.Choice(["lake", "xrootd", "condor"]))
+_SERVICES = click.Choice(["lake", "xrootd", "condor", "slurm"])
+_SERVICE = click.argument("service", type=_SERVICES)
 _FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -38,7 +39,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Real services on this machine: a Rucio data lake, a site of XRootD servers, a batch pool."""
+    """Real services on this machine: a Rucio data lake, XRootD servers, two batch systems."""
 
 
 @main.command()
@@ -50,14 +51,15 @@ def main() -> None:
     help="Database of a new lake.  [default: sqlite]",
 )
 @click.option("--hosts", type=click.IntRange(0, 9), help="Execute hosts of a pool with a network.")
+@click.option("--nodes", type=click.IntRange(1, 9), help="Compute nodes of a cluster.")
 @click.option(
     "--site",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Site of XRootD whose tokens and servers a pool's jobs use.",
+    help="Site of XRootD whose tokens and servers jobs use.",
 )
-@click.option("--expose", type=int, multiple=True, help="Port of this machine for a pool's hosts.")
+@click.option("--expose", type=int, multiple=True, help="Port of this machine for all hosts.")
 @click.option(
-    "--show", type=click.Path(path_type=Path), multiple=True, help="Folder for a pool's hosts."
+    "--show", type=click.Path(path_type=Path), multiple=True, help="Folder for all hosts."
 )
 def up(service: str, folder: Path | None, **options: Any) -> None:
     """Bring SERVICE up, or find it running."""
@@ -80,6 +82,7 @@ _OPTIONS = {
     "lake": {"database"},
     "xrootd": set[str](),
     "condor": {"hosts", "site", "expose", "show"},
+    "slurm": {"nodes", "site", "expose", "show"},
 }
 
 
@@ -91,6 +94,9 @@ def _up(service: str, folder: Path, options: dict[str, Any]) -> tuple[Any, str, 
         use = f". {shlex.quote(str(found.folder / 'env.sh'))}"
         apart = f"testbed run --folder {shlex.quote(str(folder))} -- condor_q"
         return found, place, apart if found.known.hosts else use
+    if service == "slurm":
+        login = f"testbed run --service slurm --folder {shlex.quote(str(folder))} -- bash"
+        return found, place, login
     if service == "lake":
         return found, place, f"export RUCIO_CONFIG={shlex.quote(str(found.config('analyst')))}"
     from testbed.xrootd import lake
@@ -112,7 +118,7 @@ def down(service: str, folder: Path | None, delete: bool) -> None:
 
 
 @main.command()
-@click.argument("service", type=click.Choice(["lake", "xrootd", "condor"]), default="lake")
+@click.argument("service", type=_SERVICES, default="lake")
 @_FOLDER
 def status(service: str, folder: Path | None) -> None:
     """Show what of SERVICE runs; exit code 3 if nothing does."""
@@ -132,22 +138,25 @@ def status(service: str, folder: Path | None) -> None:
 def _address(service: str, found: Any) -> str:
     if service == "condor":
         return f"{len(found.hosts)} execute hosts" if found.known.hosts else "one host"
+    if service == "slurm":
+        return f"{len(found.nodes)} compute nodes"
     return str(found.url if service == "lake" else found.url("fast"))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--service", type=click.Choice(["condor", "slurm"]), default="condor")
 @_FOLDER
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(folder: Path | None, command: tuple[str, ...]) -> None:
-    """Run COMMAND on the submit host of a pool, as its user."""
-    from testbed.condor import configuration, state
-
-    folder = (folder or Path("resources/condor")).resolve()
+def run(service: str, folder: Path | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND on the submit host of a pool, or on the login node of a cluster."""
+    state = import_module(f"testbed.{service}.state")
+    folder = (folder or Path("resources", service)).resolve()
     known = state.load(folder)
     if known is None:
-        raise TestbedError(f"{folder} is not a pool", "testbed up condor, or name its --folder")
+        problem = f"{folder} is not of {service}"
+        raise TestbedError(problem, f"testbed up {service}, or name its --folder")
     words = [*state.prefix(folder, known), *command]
-    os.execvpe(words[0], words, os.environ | configuration.variables(folder))
+    os.execvpe(words[0], words, os.environ | state.variables(folder))
 
 
 _SITE = click.option(

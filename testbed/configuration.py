@@ -167,12 +167,14 @@ def program(
     signal: str = "TERM",
     user: str = "",
     restart: bool = True,
+    automatic: bool = True,
     folder: str = "",
     environment: dict[str, str] | None = None,
 ) -> str:
     """Give the supervisor's lines for a program, which runs in a folder of its service."""
     database = name == "database"
     more = [f"user = {user}"] if user else []
+    more += [] if automatic else ["autostart = false"]  # somebody asks for it
     more += [f"directory = {folder}"] if folder else []
     if environment:
         pairs = [f'{key}="{_percent(value)}"' for key, value in environment.items()]

@@ -15,7 +15,7 @@ import tempfile
 import time
 import xmlrpc.client
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,10 +60,19 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def supervise(folder: Path, python: Path, environment: dict[str, str]) -> int:
-    """Start the supervisor of etc/supervisord.conf, remember it and give its pid."""
+def supervise(
+    folder: Path, python: Path, environment: dict[str, str], *, through: Sequence[str] = ()
+) -> int:
+    """Start the supervisor of etc/supervisord.conf, remember it and give its pid.
+
+    Args:
+        folder: The service.
+        python: Interpreter that has it.
+        environment: Of the supervisor and all its programs.
+        through: Command that becomes the one behind it, elsewhere.
+    """
     ended = subprocess.run(
-        [str(python), "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"],
+        [*through, str(python), "-m", "supervisor.supervisord", "-c", "etc/supervisord.conf"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
-from testbed import processes
-from testbed.condor import launch, network, state
+from testbed import network, processes
+from testbed.condor import launch, state
 from testbed.condor.configuration import SUBMIT, Host, place
 from testbed.condor.state import Known
 from testbed.errors import TestbedError
@@ -96,11 +96,11 @@ class Faults(NamedTuple):
         self._far(host)
         for process in self._relays(host):
             process.suspend()
-        network.set_cable(host, state.pids(self.folder, self.known), plugged=False)
+        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=False)
 
     def restore(self, host: str) -> None:
         """Connect a host again that was cut off."""
-        network.set_cable(host, state.pids(self.folder, self.known), plugged=True)
+        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=True)
         for process in self._relays(host):
             process.resume()
 

@@ -12,17 +12,15 @@ it is gone at once, as in a power cut.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-_MS_BIND, _MS_MOVE, _MS_REC = 0x1000, 0x2000, 0x4000
+from testbed import namespaces
+
 _INSIDE = "--inside"
 _UID = 2000  # of the user inside of a host
 
@@ -87,7 +85,7 @@ def _relay() -> int:
         end.set_inheritable(True)
     if os.fork() == 0:
         mine.close()
-        relay = Path(__file__).with_name("relay.py")
+        relay = Path(__file__).parents[1] / "relay.py"
         command = [sys.executable, "-P", str(relay), str(other.detach())]
         os.execv(sys.executable, command)
     other.close()
@@ -97,10 +95,10 @@ def _relay() -> int:
 def _furnish(host: Start, control: int) -> None:
     """Make the host what it is to be, inside of its namespaces."""
     if host.alone:
-        _mount("proc", "/proc", kind="proc")
+        namespaces.mount("proc", "/proc", kind="proc")
     if host.address:
         socket.sethostname(host.name)
-        _wait_for(host.address)
+        namespaces.wait_for(host.address)
         listeners = [socket.create_server(("127.0.0.1", port), backlog=64) for port in host.ports]
         # Kept open: when this end is closed, the host is gone, and so goes the relay.
         with socket.socket(fileno=os.dup(control)) as relay:
@@ -110,19 +108,10 @@ def _furnish(host: Start, control: int) -> None:
             one.close()
         os.set_inheritable(control, True)
     scratch = Path(host.folder, "execute")
-    _mount("tmpfs", str(scratch), kind="tmpfs", options=f"size={host.scratch},mode=755")
+    namespaces.mount("tmpfs", str(scratch), kind="tmpfs", options=f"size={host.scratch},mode=755")
     _own_etc(host)
-    _hide(host.hide, host.show)
+    namespaces.hide(host.hide, host.show)
     _serve(host, ["unshare", "--user", f"--map-user={_UID}", f"--map-group={_UID}", "--"])
-
-
-def _wait_for(address: str, seconds: float = 15) -> None:
-    """Wait until the network is there: without any address, every one can be bound."""
-    deadline = time.monotonic() + seconds
-    while not subprocess.check_output(["ip", "-oneline", "addr", "show", "to", address]):
-        if time.monotonic() > deadline:
-            raise OSError(f"nobody has connected {address}")
-        time.sleep(0.02)
 
 
 def _own_etc(host: Start) -> None:
@@ -130,39 +119,14 @@ def _own_etc(host: Start) -> None:
 
     The folder, and not passwd in it: whoever adds a user renames a new file over that.
     """
-    copy = Path(host.folder, "etc")
-    copy.mkdir(exist_ok=True)
-    _mount("tmpfs", str(copy), kind="tmpfs", options="size=64m,mode=755")
-    subprocess.run(["cp", "-a", "/etc/.", str(copy)], check=True)
+    namespaces.own_etc(Path(host.folder, "etc"), host.names)
     home = Path(host.folder, "home")
     for name, line in (("passwd", f"{host.user}:x:{_UID}:{_UID}::{home}:/bin/sh"),
                        ("group", f"{host.user}:x:{_UID}:")):  # fmt: skip
-        lines = (copy / name).read_text().splitlines()
+        path = Path("/etc", name)
+        lines = path.read_text().splitlines()
         others = [one for one in lines if one.split(":")[0] != host.user and f":{_UID}:" not in one]
-        (copy / name).write_text("\n".join([*others, line]) + "\n")
-    (copy / "hosts").write_text("\n".join(["127.0.0.1 localhost", *host.names]) + "\n")
-    _mount(str(copy), "/etc", flags=_MS_MOVE)
-
-
-def _hide(hidden: list[str], shown: list[str]) -> None:
-    """Put an empty folder in the place of each that is hidden, and back what is shown in it."""
-    hidden = [one for one in hidden if one not in shown]
-    below = [one for one in shown if any(Path(one).is_relative_to(other) for other in hidden)]
-    kept = {one: os.open(one, os.O_PATH) for one in below}
-    for one in hidden:
-        _mount("tmpfs", one, kind="tmpfs", options="mode=1777")
-    for one, descriptor in kept.items():
-        Path(one).mkdir(parents=True, exist_ok=True)
-        _mount(f"/proc/self/fd/{descriptor}", one, flags=_MS_BIND | _MS_REC)
-        os.close(descriptor)
-
-
-def _mount(source: str, target: str, *, kind: str = "", flags: int = 0, options: str = "") -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    given: list[Any] = [one.encode() or None for one in (source, target, kind, options)]
-    if libc.mount(given[0], given[1], given[2], ctypes.c_ulong(flags), given[3]) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), target)
+        path.write_text("\n".join([*others, line]) + "\n")
 
 
 def _serve(host: Start, prefix: list[str]) -> None:

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from testbed import processes, unpacked
-from testbed.condor import configuration, network, security
+from testbed import network, processes, unpacked
+from testbed.condor import configuration, security
 from testbed.condor.configuration import DOMAIN, PORT, SUBMIT, Host, place
 from testbed.condor.host import Start
 from testbed.condor.state import Known, pids, run
@@ -69,9 +69,17 @@ def start(folder: Path, known: Known, site: Site | None, seconds: float) -> tupl
     write_supervisor(folder, known.secret, sockets, _programs(folder, known), umask="077")
     pid = processes.supervise(folder, python, environment(folder, known))
     if known.hosts:
-        network.lay(known.members, pids(folder, known))
+        _connect(known.members, pids(folder, known))
     wait(folder, known, seconds)
     return known, pid
+
+
+def _connect(hosts: list[Host], pids: dict[str, int]) -> None:
+    """Make the network of a pool's hosts: the bridge is on the submit host, their first."""
+    network.wait(pids.values())
+    network.bridge(hosts[0], pids[SUBMIT])
+    for host in hosts[1:]:
+        network.connect(host, pids[host.name], pids[SUBMIT])
 
 
 def environment(folder: Path, known: Known) -> dict[str, str]:
@@ -154,7 +162,7 @@ def mend(folder: Path, known: Known, seconds: float) -> None:
         if one.name not in alive:
             power_on(folder, known, one)
         elif known.hosts and one.name != SUBMIT:
-            network.set_cable(one.name, alive, plugged=True)
+            network.set_cable(one.name, alive[SUBMIT], plugged=True)
     wait(folder, known, seconds, since)
 
 
@@ -162,7 +170,8 @@ def power_on(folder: Path, known: Known, one: Host) -> None:
     """Start a host that is dead."""
     processes.rpc(folder, known).supervisor.startProcess(one.name, False)
     if known.hosts:
-        network.connect(one, pids(folder, known))
+        alive = pids(folder, known)
+        network.connect(one, alive[one.name], alive[SUBMIT])
 
 
 def wait(folder: Path, known: Known, seconds: float, since: dict[str, float] | None = None) -> None:

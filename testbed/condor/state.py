@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import processes
-from testbed.condor import configuration, network
-from testbed.condor.configuration import SUBMIT, Host, place
+from testbed import network, processes
+from testbed.condor import configuration
+from testbed.condor.configuration import SUBMIT, Host, place, variables
 from testbed.errors import TestbedError
 
 _ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
@@ -93,7 +93,7 @@ def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psuti
 def run(folder: Path, known: Known, command: list[str], **options: Any) -> Any:
     """Run a command on the submit host as the user of the pool: see :func:`subprocess.run`."""
     options = {"text": True, "capture_output": True, "check": False, **options}
-    env = os.environ | configuration.variables(folder) | options.pop("env", {})
+    env = os.environ | variables(folder) | options.pop("env", {})
     words = [*prefix(folder, known, options.get("cwd")), *command]
     return subprocess.run(words, env=env, **options)
 

@@ -109,6 +109,7 @@ def _issue(
     if serves:
         names = [x509.DNSName("localhost"), x509.DNSName("voms.testbed"),
                  x509.DNSName("submit.pool.test"),  # of testbed.condor
+                 x509.DNSName("login.m100.test"),  # of testbed.slurm
                  x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]  # fmt: skip
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     _save(folder, name, builder.sign(key, hashes.SHA256()), own)
