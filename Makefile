@@ -64,8 +64,9 @@ test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, 
 	pytest tests/services -q -k condor
 	pytest tests/workflow -q -k condor
 
-test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, network, faults
+test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, faults, runs without a network
 	pytest tests/services -q -k slurm
+	pytest tests/workflow/test_slurm.py -q
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py

@@ -215,10 +215,26 @@ def end(processes: list[psutil.Process], seconds: float) -> None:
     for process in processes:
         # PostgreSQL takes SIGTERM for "when all clients have left".
         send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    alive = outlive(processes, seconds)
     for process in alive:
         send(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
+    outlive(alive, 5)
+
+
+def outlive(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until processes have ended, and give those that have not after some seconds."""
+    # psutil's own wait fails on Linux 6.18 for a process that ends at this moment.
+    deadline = time.monotonic() + seconds
+    while (alive := list(filter(_lives, processes))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _name(process: psutil.Process) -> str:

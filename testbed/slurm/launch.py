@@ -277,7 +277,7 @@ def stop(folder: Path, known: Known) -> bool:
         if name in alive:
             process = psutil.Process(alive[name])
             processes.send(process, signal.SIGTERM)
-            psutil.wait_procs([process], timeout=5)
+            processes.outlive([process], 5)
     processes.sweep(folder, known, patience=3)
     for host in known.computes:
         for top in Path("/sys/fs/cgroup").glob(f"*/slurm_{host.name}"):

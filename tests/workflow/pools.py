@@ -63,7 +63,8 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 def as_user(workspace: Workspace, **config: Any) -> None:
     """What setup has made in the project's root, and the configuration of the local runs."""
     (workspace.folder / "profiles").symlink_to(REPOSITORY / "profiles")
-    (workspace.folder / "condor").symlink_to("profiles/condor")
+    for name in ("condor", "marconi100"):
+        (workspace.folder / name).symlink_to(f"profiles/{name}")
     # Nested values in a file: the plugin cannot pass quotes of --config to jobs.
     (workspace.folder / "chosen.json").write_text(json.dumps({"lake": "local", **SMALL, **config}))
 

@@ -132,14 +132,15 @@ def plan(analysis):
 def needs(*, mem_mb, disk_mb=100):
     """Memory and scratch space of a job, numbers or functions of wildcards.
 
-    HTCondor's plugin reads them under names of its own only. There a job is Snakemake as well as
-    the step itself.
+    HTCondor's plugin reads them under names of its own only, and Slurm's reads memory by core first.
+    There a job is Snakemake, and on Slurm twice, as well as the step itself.
     """
     return {
         "mem_mb": mem_mb,
         "disk_mb": disk_mb,
         "htcondor_request_mem_mb": mem_mb + 300,
         "htcondor_request_disk_mb": disk_mb,
+        "mem_mb_per_cpu": mem_mb + 500,
     }
 
 

@@ -1,0 +1,144 @@
+"""`snakemake --profile marconi100`: the same DAG on a real Slurm cluster.
+
+Its compute nodes have no route to the lake: they read through the cache at its edge, or files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pools import as_user, forget, wait_until
+from sites import become, bring_up
+from testbed import slurm, xrootd
+from testbed.errors import TestbedError
+from testbed.slurm import Cluster
+from workspace import REPOSITORY, SMALL, Workspace, flip_bit
+
+SAMPLE = "SMHiggsToZZTo4L"
+NTUPLE = f"results/higgs4l/ntuples/{SAMPLE}.root"
+
+pytestmark = pytest.mark.skipif(
+    not find_spec("snakemake_executor_plugin_slurm"), reason="no executor plugin: make setup"
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with a site outside, and nothing in its queue when the tests are over."""
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        slurm.launch.check()
+    except TestbedError as error:
+        pytest.skip(str(error))
+    site = bring_up(folder / "site")
+    try:
+        # The folders of all tests are shared, as on a parallel file system.
+        shared = tmp_path_factory.getbasetemp()
+        cluster = slurm.up(folder / "cluster", site=site.folder, show=[shared])
+        yield cluster
+        assert not queue(cluster)
+    finally:
+        slurm.down(folder / "cluster", delete=True)
+        xrootd.down(site.folder, delete=True)
+
+
+@pytest.fixture(autouse=True)
+def analyst(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody is a user of the site."""
+    site = xrootd.find(Path(cluster.known.site))
+    assert site
+    become(monkeypatch, site, "analyst")
+
+
+def queue(cluster: Cluster) -> list[str]:
+    """The states of the jobs in the queue."""
+    return cluster.run("squeue", "--noheader", "--format=%T").split()
+
+
+def start(
+    workspace: Workspace, *arguments: str, cluster: Cluster, log: Path
+) -> subprocess.Popen[bytes]:
+    """Start Snakemake as a user does on the login node, but impatient and on few cores."""
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
+        *("--profile", "marconi100", "--configfile", "chosen.json", "--nocolor"),
+        *("--jobs", "6", "--slurm-init-seconds-before-status-checks", "4", *arguments),
+    ]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            cluster.on_login_node(command, cwd=workspace.folder),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def run(workspace: Workspace, *arguments: str, cluster: Cluster, fails: bool = False) -> str:
+    """Run Snakemake to its end on the cluster, and give what it says."""
+    log = workspace.folder / "said"
+    status = start(workspace, *arguments, cluster=cluster, log=log).wait(timeout=550)
+    assert (status != 0) == fails, log.read_text()
+    return log.read_text()
+
+
+@pytest.fixture
+def user(own: Workspace) -> Workspace:
+    """Finished results of the user's own, in a folder from which `--profile marconi100` works."""
+    as_user(own)
+    return own
+
+
+def test_three_analyses_through_the_edge_have_the_bytes_of_a_local_run(
+    finished: Workspace, workspace: Workspace, cluster: Cluster
+) -> None:
+    as_user(workspace)
+    lake = {"lake": str(cluster.folder / "lakes/edge.yaml"), **SMALL}
+    (workspace.folder / "chosen.json").write_text(json.dumps(lake))
+    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    targets = [f"results/{name}/histograms.root" for name in ("higgs4l", "htautau")]
+    said = run(workspace, "dimuon", "results/dimuon/published.json", *targets, cluster=cluster)
+    assert workspace.products() == finished.products()
+    ledgers = [json.loads(path.read_text()) for path in workspace.path().glob("*/units/*/*.json")]
+    files = [file for ledger in ledgers for file in ledger["files"]]
+    assert {file["cache"].partition(cluster.gateway)[1] for file in files} == {cluster.gateway}
+    assert not any(file["failed"] for file in files)
+    # What talks to the lake's catalogue stayed on the login node; the rest asked for what it needs.
+    jobs = cluster.run("sacct", "-XnP", "--format=comment%60,partition,reqmem,timelimitraw,ncpus")
+    rules = [line.split("_wildcards")[0] for line in jobs.splitlines()]
+    assert rules.count("rule_skim") == len(ledgers) > 15
+    assert not {"rule_catalogue", "rule_ingest", "rule_upload", "rule_plan"} & set(rules)
+    asked = {line.partition("|")[2] for line in jobs.splitlines() if line.startswith("rule_skim")}
+    assert asked == {"m100_usr_prod|1500M|60|1"}
+    assert said.count("submitted with SLURM jobid") == len(rules)
+
+
+def test_unit_that_fails_fails_the_run_and_its_log_is_named(
+    user: Workspace, cluster: Cluster
+) -> None:
+    flip_bit(user.folder / "resources/synthetic" / f"{SAMPLE}.root")
+    forget(user, "higgs4l", SAMPLE, "ZZTo4mu")
+    other = "results/higgs4l/ntuples/ZZTo4mu.root"
+    said = run(user, NTUPLE, other, cluster=cluster, fails=True)
+    log = f"logs/skim/higgs4l/{SAMPLE}/0000.log"
+    assert log in said and "checksum" in (user.folder / log).read_text()
+    assert "SLURM status is: 'FAILED'" in said and "remedy:" in said  # the log itself is shown
+    assert (user.folder / other).exists() and not (user.folder / NTUPLE).exists()
+    assert not queue(cluster)
+
+
+def test_interrupt_empties_the_queue(user: Workspace, cluster: Cluster) -> None:
+    samples = [path.name for path in user.path("htautau", "units").iterdir()]
+    forget(user, "htautau", *samples)
+    log = user.folder / "said"
+    process = start(user, "htautau", cluster=cluster, log=log)
+    wait_until(lambda: process.poll() is not None or "RUNNING" in queue(cluster))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    wait_until(lambda: not queue(cluster), 20)
