@@ -70,7 +70,8 @@ def start(
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
         *("--profile", "marconi100", "--configfile", "chosen.json", "--nocolor"),
-        *("--jobs", "6", "--slurm-init-seconds-before-status-checks", "4", *arguments),
+        *("--jobs", "6", "--set-threads", "skim_pack=2"),
+        *("--slurm-init-seconds-before-status-checks", "4", *arguments),
     ]
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -99,8 +100,9 @@ def test_three_analyses_through_the_edge_have_the_bytes_of_a_local_run(
     finished: Workspace, workspace: Workspace, cluster: Cluster
 ) -> None:
     as_user(workspace)
-    lake = {"lake": str(cluster.folder / "lakes/edge.yaml"), **SMALL}
-    (workspace.folder / "chosen.json").write_text(json.dumps(lake))
+    # All units of an analysis are one job, two of them side by side.
+    chosen = {"lake": str(cluster.folder / "lakes/edge.yaml"), "pack": 20, **SMALL}
+    (workspace.folder / "chosen.json").write_text(json.dumps(chosen))
     shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
     targets = [f"results/{name}/histograms.root" for name in ("higgs4l", "htautau")]
     said = run(workspace, "dimuon", "results/dimuon/published.json", *targets, cluster=cluster)
@@ -112,9 +114,9 @@ def test_three_analyses_through_the_edge_have_the_bytes_of_a_local_run(
     # What talks to the lake's catalogue stayed on the login node; the rest asked for what it needs.
     jobs = cluster.run("sacct", "-XnP", "--format=comment%60,partition,reqmem,timelimitraw,ncpus")
     rules = [line.split("_wildcards")[0] for line in jobs.splitlines()]
-    assert rules.count("rule_skim") == len(ledgers) > 15
+    assert rules.count("rule_skim_pack") == 3 < 15 < len(ledgers)
     assert not {"rule_catalogue", "rule_ingest", "rule_upload", "rule_plan"} & set(rules)
-    asked = {line.partition("|")[2] for line in jobs.splitlines() if line.startswith("rule_skim")}
+    asked = {line.partition("|")[2] for line in jobs.splitlines() if line.startswith("rule_merge")}
     assert asked == {"m100_usr_prod|1500M|60|1"}
     assert said.count("submitted with SLURM jobid") == len(rules)
 

@@ -4,6 +4,11 @@ A job is one unit, or, where `pack` of the configuration says so, a pack of unit
 """
 
 
+def pack_core_memory(wildcards, threads, attempt):
+    """The same of each core, as Slurm's plugin reads it."""
+    return -(-(pack_memory(wildcards, threads, attempt) + 500) // threads)
+
+
 rule skim:
     input:
         engine=ancient("<results>/{analysis}/engine"),
@@ -53,6 +58,7 @@ rule skim_pack:
         disk_mb=scratch_mb,
         htcondor_request_mem_mb=pack_job_memory,
         htcondor_request_disk_mb=scratch_mb,
+        mem_mb_per_cpu=pack_core_memory,
         runtime=pack_minutes,
     params:
         key=job_keys,
