@@ -4,11 +4,6 @@ A job is one unit, or, where `pack` of the configuration says so, a pack of unit
 """
 
 
-def pack_core_memory(wildcards, threads, attempt):
-    """The same of each core, as Slurm's plugin reads it."""
-    return -(-(pack_memory(wildcards, threads, attempt) + 500) // threads)
-
-
 rule skim:
     input:
         engine=ancient("<results>/{analysis}/engine"),

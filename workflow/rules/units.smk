@@ -104,3 +104,8 @@ def pack_files(wildcards):
 def pack_job_memory(wildcards, threads, attempt):
     """The same with Snakemake, as `needs` has it."""
     return pack_memory(wildcards, threads, attempt) + 300
+
+
+def pack_core_memory(wildcards, threads, attempt):
+    """The same of each core, as Slurm's plugin reads it."""
+    return -(-(pack_memory(wildcards, threads, attempt) + 500) // threads)
