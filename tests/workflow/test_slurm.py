@@ -20,7 +20,7 @@ from sites import become, bring_up
 from testbed import slurm, xrootd
 from testbed.errors import TestbedError
 from testbed.slurm import Cluster
-from workspace import REPOSITORY, SMALL, Workspace, flip_bit
+from workspace import REPOSITORY, Workspace, flip_bit
 
 SAMPLE = "SMHiggsToZZTo4L"
 NTUPLE = f"results/higgs4l/ntuples/{SAMPLE}.root"
@@ -99,10 +99,8 @@ def user(own: Workspace) -> Workspace:
 def test_three_analyses_through_the_edge_have_the_bytes_of_a_local_run(
     finished: Workspace, workspace: Workspace, cluster: Cluster
 ) -> None:
-    as_user(workspace)
     # All units of an analysis are one job, two of them side by side.
-    chosen = {"lake": str(cluster.folder / "lakes/edge.yaml"), "pack": 20, **SMALL}
-    (workspace.folder / "chosen.json").write_text(json.dumps(chosen))
+    as_user(workspace, lake=str(cluster.folder / "lakes/edge.yaml"), pack=20)
     shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
     targets = [f"results/{name}/histograms.root" for name in ("higgs4l", "htautau")]
     said = run(workspace, "dimuon", "results/dimuon/published.json", *targets, cluster=cluster)
