@@ -224,6 +224,7 @@ def begin_run():
                 logger.info(f"removed {count} jobs of an earlier run in this folder")
             event_log.start_over_without_reader(jobs)
         if workflow.executor_plugin.name == "slurm":
+            slurm_queue.require_secrecy()
             if count := slurm_queue.remove(Path()):
                 logger.info(f"cancelled {count} jobs of an earlier run in this folder")
     except NanolakeError as error:

@@ -84,7 +84,24 @@ def pack_minutes(wildcards, threads, attempt):
     """Wall-clock minutes of a pack, by the units that were made before."""
     events = [unit["range"][1] - unit["range"][0] for _, unit in of_job(wildcards)]
     known = _costs(units_folder(wildcards))
-    return estimate.minutes(events, known, cores=threads, attempt=attempt)
+    minutes = estimate.minutes(events, known, cores=threads, attempt=attempt)
+    require_lifetime(minutes)
+    return minutes
+
+
+def require_lifetime(minutes):
+    """On Slurm, a credential with which a job reads must be good for the time that it asks for."""
+    slurm = workflow.is_main_process and workflow.executor_plugin.name == "slurm"
+    need = config["lake"]["credential"]
+    if not slurm or not need or config["lake"]["read"]["prestage"]:
+        return
+    from nanolake import preflight
+
+    least = need | {"minutes": max(minutes, need["minutes"])}
+    try:
+        preflight.check_lake(config["lake"] | {"credential": least})
+    except NanolakeError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def pack_memory(wildcards, threads, attempt):

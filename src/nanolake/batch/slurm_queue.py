@@ -1,15 +1,16 @@
-"""What Slurm's queue holds of the jobs of this folder, and their removal.
+"""What Slurm holds of the jobs of this folder, and their removal.
 
 Slurm's plugin gives each job a comment that begins with `rule_`, and the folder as its own.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
 
-from nanolake.errors import NanolakeError
+from nanolake.errors import CredentialError, NanolakeError
 
 
 def _call(*command: str) -> str:
@@ -24,6 +25,18 @@ def _call(*command: str) -> str:
         said = getattr(error, "stderr", "") or str(error)
         remedy = "see that the controller answers: scontrol ping"
         raise NanolakeError(f"{command[0]}: {said.strip()}\n  remedy:  {remedy}") from error
+
+
+def require_secrecy() -> None:
+    """No secret may be in the environment, which `sbatch` copies into Slurm's records.
+
+    Raises:
+        CredentialError: One is.
+    """
+    if os.environ.get("BEARER_TOKEN"):
+        problem = "Slurm would keep its value in the records of every job"
+        remedy = "put it into a file, name that in BEARER_TOKEN_FILE, and unset BEARER_TOKEN"
+        raise CredentialError("token in BEARER_TOKEN", problem, remedy)
 
 
 def queue(folder: Path) -> list[str]:
