@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
+# Tests of services wait half of the time; those of a file share what they bring up.
+SIDE_BY_SIDE = -q -n 3 --dist loadfile --durations=25
 
 .PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm bench clean
 
@@ -37,8 +39,8 @@ check: setup-dev ## linters, formatters, type checker
 # All at once what test-workflow, test-lake, test-xrootd, test-condor and test-slurm run one by one: what
 # their tests share is then made once.
 test: check setup-services test-unit ## all checks and tests
-	pytest tests/workflow -q
-	pytest tests/services -q
+	pytest tests/workflow $(SIDE_BY_SIDE)
+	pytest tests/services $(SIDE_BY_SIDE)
 
 setup-services: setup-dev
 	@envs/setup postgresql
