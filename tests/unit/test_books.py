@@ -119,7 +119,7 @@ def test_a_failed_server_is_avoided_and_its_remedy_is_not_that_of_a_bad_file():
     def read(paths):
         for path in paths:
             if "//x" in path:
-                raise InputError("", path, "it hangs", "wait", storage=True)
+                raise InputError("", path, "it hangs", "wait", cause="storage")
         return "read"
 
     reading = Reading(files, places, sample="s", unit="0")
