@@ -180,20 +180,21 @@ def test_run_that_was_killed_is_taken_over_and_stopped(
 
 
 def test_full_file_system_is_said_and_a_re_run_finishes(
-    user: Workspace, finished: Workspace, cluster: Cluster
+    own: Workspace, finished: Workspace, cluster: Cluster
 ) -> None:
-    sample = SAMPLES[0]
-    (cluster.scratch_from_here / "units").mkdir()
-    user.path("higgs4l/units", sample).symlink_to(cluster.scratch / "units")
+    results = cluster.scratch / "results"
+    forget(own, "higgs4l", SAMPLES[0])
+    seen = shutil.copytree(own.path(), cluster.scratch_from_here / "results")
+    as_user(own, results=str(results))
+    unit = f"higgs4l/units/{SAMPLES[0]}/0000.root"
     cluster.faults.fill()
     try:
-        said = run(user, UNITS[0], "--retries", "0", cluster=cluster, fails=True)
+        said = run(own, f"{results}/{unit}", "--retries", "0", cluster=cluster, fails=True)
     finally:
         cluster.faults.empty()
     assert "No space left on device" in said and "cause: disk" in said
-    run(user, UNITS[0], cluster=cluster)
-    made = (cluster.scratch_from_here / "units/0000.root").read_bytes()
-    assert made == (finished.folder / UNITS[0]).read_bytes()
+    run(own, f"{results}/{unit}", cluster=cluster)
+    assert (seen / unit).read_bytes() == finished.path(unit).read_bytes()
 
 
 # --- storage and credentials ------------------------------------------------------------------
@@ -234,8 +235,7 @@ def test_refused_credential_stops_everything(
         said = job.end(fails=True, seconds=100)
     finally:
         token.write_text(good)
-        for node in cluster.nodes:
-            cluster.faults.resume(node)
+        cluster.faults.resume(cluster.nodes[1])
     assert "the run stops: a credential is not good enough" in said
     assert "remedy:" in said and "cause: credential" in said
     wait_until(lambda: not queue(cluster), 20)
