@@ -96,6 +96,7 @@ def _row(name: str, run: dict[str, Any]) -> str:
 def _lines(report: dict[str, Any]) -> list[str]:
     runs, figures = report["runs"], report["figures"]
     many, large = runs["many"], runs["large"]
+    size = LARGE // (10 if report["quick"] else 1)
     calls = ", ".join(f"{number} {name}" for name, number in sorted(many["calls"].items()))
     return [
         f"# Packs on a cluster, measured on {report['date']}",
@@ -107,7 +108,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"| {' | '.join(HEADER)} |",
         "|---" + "|---:" * (len(HEADER) - 1) + "|",
         _row(f"{many['units']} units of {TINY:,} events", many),
-        _row(f"{large['units']} units of a large pack each fourth", large),
+        _row(f"{large['units']} units of {size:,} events, {PACK} a pack", large),
         "",
         f"- {many['units']} units need {many['packs']} jobs and one for the merge. All of the run"
         f" calls Slurm {sum(many['calls'].values())} times: {calls};"

@@ -82,7 +82,6 @@ class Events(logging.Handler):
             )
             os.kill(os.getpid(), signal.SIGINT)
 
-
     def give_up(self, jobid):
         """Let this have been the last time that a job may run."""
         job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
