@@ -128,7 +128,8 @@ def _picture(report: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 2.4), layout="constrained")
     axes = figure.subplots()
     runs = report["runs"]
-    names = [f"{run['units']} {name} units" for name, run in runs.items()]
+    kinds = {"many": "tiny", "large": "large"}
+    names = [f"{run['units']} {kinds[key]} units" for key, run in runs.items()]
     left = [0.0] * len(runs)
     for key, label, colour in (
         ("work", "units", "C0"),
