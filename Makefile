@@ -68,7 +68,7 @@ test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, 
 
 test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, faults, runs without a network
 	pytest tests/services -q -k slurm
-	pytest tests/workflow/test_slurm.py -q
+	pytest tests/workflow -q -k test_slurm
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py
@@ -76,6 +76,8 @@ bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/streaming.py
 	@envs/setup condor
 	python benchmarks/pool.py
+	@envs/setup slurm
+	[ $$(id -u) -ne 0 ] || python benchmarks/cluster.py # a cluster needs root
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake

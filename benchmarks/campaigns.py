@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -139,16 +140,17 @@ def _prepare(folder: Path) -> None:
 
 
 def _snakemake(pool: Pool, folder: Path, *words: str, jobs: int) -> tuple[float, float]:
-    """Wall seconds of a run, and CPU seconds of its Snakemake without its children."""
     command = [sys.executable, "-m", "snakemake", "--profile", "condor", "--nocolor"]
+    env = pool.environment()
+    return watched([*command, "--jobs", str(jobs), *words], folder, env)
+
+
+def watched(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> tuple[float, float]:
+    """Wall seconds of a run of Snakemake, and its CPU seconds without those of its children."""
     began, cpu = time.monotonic(), 0.0
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
-            [*command, "--jobs", str(jobs), *words],
-            cwd=folder,
-            env=os.environ | pool.environment(),
-            stdout=said,
-            stderr=said,
+            command, cwd=folder, env=os.environ | env, stdout=said, stderr=said
         )
         while process.poll() is None:
             times = psutil.Process(process.pid).cpu_times()

@@ -12,21 +12,14 @@ from typing import NoReturn
 from nanolake import causes, redact
 from nanolake.errors import NanolakeError
 
-# Which time it is that Snakemake runs this job, from 1.
-ATTEMPT = "NANOLAKE_ATTEMPT"
-
 
 @contextmanager
 def logged(path: str) -> Iterator[None]:
     """Send both output streams of this process to a file while the block runs.
 
     An error of ours is written as its message alone, any other with its traceback; then follows
-    its cause, which is the exit status of the process, too: see `causes`. Where Snakemake itself
-    runs a job again (it knows no causes), one that would fail again ends at once, with the log of
-    the first time.
+    its cause, which is the exit status of the process, too: see `causes`.
     """
-    if int(os.environ.get(ATTEMPT, 1)) > 1 and causes.is_final(before := causes.of_log(path)):
-        _exit(str(before))
     sys.stdout.flush()
     sys.stderr.flush()
     # The descriptors, not the Python objects: C++ and child processes know only those.
@@ -45,9 +38,5 @@ def logged(path: str) -> Iterator[None]:
 
 def _end(message: str, cause: str) -> NoReturn:
     print(message, f"cause: {cause}", sep="\n", file=sys.stderr, flush=True)
-    _exit(cause)
-
-
-def _exit(cause: str) -> NoReturn:
     causes.tell(cause)
     os._exit(causes.STATUS[cause])

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
 from testbed import processes
 from testbed.condor import configuration, launch, security, state
 from testbed.condor.configuration import SUBMIT, place
@@ -242,7 +240,7 @@ def _stop(folder: Path, known: Known) -> bool:
     masters = state.daemons(folder, known, "master")
     for process in masters:
         processes.send(process, signal.SIGQUIT)
-    psutil.wait_procs(masters, timeout=5)
+    processes.outlive(masters, 5)
     processes.sweep(folder, known, patience=3)
     return bool(family)
 

@@ -182,29 +182,6 @@ start_over_without_reader(folder)
 
 
 @pytest.mark.parametrize(
-    ("error", "runs"),
-    [("InputError('s', 'p', 'bad', 'mend')", 1), ("MemoryError()", 2)],
-    ids=["would fail again", "may not"],
-)
-def test_job_that_snakemake_runs_again(tmp_path: Path, error: str, runs: int) -> None:
-    log, count = tmp_path / "job.log", tmp_path / "count"
-    lines = f"""
-from nanolake.errors import InputError
-from nanolake.logs import logged
-with logged({str(log)!r}):
-    with open({str(count)!r}, "a") as stream:
-        stream.write("ran ")
-    raise {error}
-"""
-    ended = set()
-    for attempt in ("1", "2"):
-        env = os.environ | {"NANOLAKE_ATTEMPT": attempt}
-        ended.add(subprocess.run([sys.executable, "-c", lines], env=env).returncode)
-        assert causes.STATUS[str(causes.of_log(log))] in ended and len(ended) == 1
-    assert count.read_text() == "ran " * runs
-
-
-@pytest.mark.parametrize(
     ("text", "cause"),
     [("x\ncause: storage\n", "storage"), ("cause: storage\nmore\n", None), ("cause: odd", None)],
 )

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import units
 from testbed.condor import Pool, down, up
 from testbed.errors import TestbedError
 from workspace import REPOSITORY, SMALL, Workspace
@@ -75,16 +76,27 @@ class Coordinator:
     def __init__(
         self, workspace: Workspace, *arguments: str, pool: Pool | None = None, **env: str
     ) -> None:
-        self.log = workspace.folder / "said"
-        command: Sequence[str] = [
+        command = self._command("condor", *arguments)
+        if pool:
+            command, env = (
+                pool.on_submit_host(command, cwd=workspace.folder),
+                pool.environment() | env,
+            )
+        self._start(workspace, command, env)
+
+    def _command(self, profile: str, *arguments: str) -> list[str]:
+        return [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
-            *("--profile", "condor", "--configfile", "chosen.json", "--nocolor", *arguments),
+            *("--profile", profile, "--configfile", "chosen.json", "--nocolor", *arguments),
         ]
+
+    def _start(self, workspace: Workspace, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self.log = workspace.folder / "said"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                pool.on_submit_host(command, cwd=workspace.folder) if pool else command,
+                command,
                 cwd=workspace.folder,
-                env=os.environ | (pool.environment() if pool else {}) | env,
+                env={**os.environ, **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -125,6 +137,27 @@ def forget(workspace: Workspace, analysis: str, *samples: str) -> None:
     for sample in samples:
         shutil.rmtree(workspace.path(analysis, "units", sample))
         workspace.path(analysis, "ntuples", f"{sample}.root").unlink()
+
+
+def same(one: Workspace, other: Workspace, *paths: str) -> bool:
+    """Whether files are the same bytes in both folders."""
+    return all(
+        (one.folder / path).read_bytes() == (other.folder / path).read_bytes() for path in paths
+    )
+
+
+def is_whole(user: Workspace, finished: Workspace) -> None:
+    """The units are as if nothing had been, and so is what a last run makes of them."""
+    mine, others = units(user), units(finished)
+    assert {name: mine[name] == others[name] for name in mine} == dict.fromkeys(others, True)
+    done = user.run("higgs4l", "results/ledger.json", config=SMALL)
+    assert "skim" not in done.rules() and user.products() == finished.products()
+    booked, expected = (
+        [(unit["sample"], unit["unit"], unit["read"]) for unit in one.read("ledger.json")["units"]]
+        for one in (user, finished)
+    )
+    assert booked == expected
+    assert not user.unfinished()
 
 
 @contextmanager

@@ -21,12 +21,14 @@ from pools import (
     brought_up,
     engine_that,
     forget,
+    is_whole,
     needs_plugin,
     queue,
     run,
+    same,
     wait_until,
 )
-from sites import become, bring_up, units
+from sites import become, bring_up
 from testbed import xrootd
 from testbed.condor import Pool
 from workspace import REPOSITORY, SMALL, Workspace, flip_bit
@@ -71,27 +73,6 @@ def user(own: Workspace) -> Workspace:
 def setting(**resources: int) -> tuple[str, ...]:
     """Arguments that give other resources to units."""
     return "--set-resources", *(f"skim:{name}={value}" for name, value in resources.items())
-
-
-def same(one: Workspace, other: Workspace, *paths: str) -> bool:
-    """Whether files are the same bytes in both folders."""
-    return all(
-        (one.folder / path).read_bytes() == (other.folder / path).read_bytes() for path in paths
-    )
-
-
-def is_whole(user: Workspace, finished: Workspace) -> None:
-    """The units are as if nothing had been, and so is what a last run makes of them."""
-    mine, others = units(user), units(finished)
-    assert {name: mine[name] == others[name] for name in mine} == dict.fromkeys(others, True)
-    done = user.run("higgs4l", "results/ledger.json", config=SMALL)
-    assert "skim" not in done.rules() and user.products() == finished.products()
-    booked, expected = (
-        [(unit["sample"], unit["unit"], unit["read"]) for unit in one.read("ledger.json")["units"]]
-        for one in (user, finished)
-    )
-    assert booked == expected
-    assert not user.unfinished()
 
 
 # --- retry by cause ---------------------------------------------------------------------------

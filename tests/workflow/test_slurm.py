@@ -8,85 +8,33 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from clusters import OnLoginNode, brought_up, needs_plugin, queue, run, site_of
 from pools import as_user, forget, wait_until
-from sites import become, bring_up
-from testbed import slurm, xrootd
-from testbed.errors import TestbedError
+from sites import become
 from testbed.slurm import Cluster
-from workspace import REPOSITORY, Workspace, flip_bit
+from workspace import Workspace, flip_bit
 
 SAMPLE = "SMHiggsToZZTo4L"
 NTUPLE = f"results/higgs4l/ntuples/{SAMPLE}.root"
 
-pytestmark = pytest.mark.skipif(
-    not find_spec("snakemake_executor_plugin_slurm"), reason="no executor plugin: make setup"
-)
+pytestmark = needs_plugin
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with a site outside, and nothing in its queue when the tests are over."""
-    folder = tmp_path_factory.mktemp("slurm")
-    try:
-        slurm.launch.check()
-    except TestbedError as error:
-        pytest.skip(str(error))
-    site = bring_up(folder / "site")
-    try:
-        # The folders of all tests are shared, as on a parallel file system.
-        shared = tmp_path_factory.getbasetemp()
-        cluster = slurm.up(folder / "cluster", site=site.folder, show=[shared])
+    # The folders of all tests are shared, as on a parallel file system.
+    shared = tmp_path_factory.getbasetemp()
+    with brought_up(tmp_path_factory.mktemp("slurm"), show=shared) as cluster:
         yield cluster
-        assert not queue(cluster)
-    finally:
-        slurm.down(folder / "cluster", delete=True)
-        xrootd.down(site.folder, delete=True)
 
 
 @pytest.fixture(autouse=True)
 def analyst(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody is a user of the site."""
-    site = xrootd.find(Path(cluster.known.site))
-    assert site
-    become(monkeypatch, site, "analyst")
-
-
-def queue(cluster: Cluster) -> list[str]:
-    """The states of the jobs in the queue."""
-    return cluster.run("squeue", "--noheader", "--format=%T").split()
-
-
-def start(
-    workspace: Workspace, *arguments: str, cluster: Cluster, log: Path
-) -> subprocess.Popen[bytes]:
-    """Start Snakemake as a user does on the login node, but impatient and on few cores."""
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
-        *("--profile", "marconi100", "--configfile", "chosen.json", "--nocolor"),
-        *("--jobs", "6", "--set-threads", "skim_pack=2"),
-        *("--slurm-init-seconds-before-status-checks", "4", *arguments),
-    ]
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            cluster.on_login_node(command, cwd=workspace.folder),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def run(workspace: Workspace, *arguments: str, cluster: Cluster, fails: bool = False) -> str:
-    """Run Snakemake to its end on the cluster, and give what it says."""
-    log = workspace.folder / "said"
-    status = start(workspace, *arguments, cluster=cluster, log=log).wait(timeout=550)
-    assert (status != 0) == fails, log.read_text()
-    return log.read_text()
+    become(monkeypatch, site_of(cluster), "analyst")
 
 
 @pytest.fixture
@@ -136,9 +84,8 @@ def test_unit_that_fails_fails_the_run_and_its_log_is_named(
 def test_interrupt_empties_the_queue(user: Workspace, cluster: Cluster) -> None:
     samples = [path.name for path in user.path("htautau", "units").iterdir()]
     forget(user, "htautau", *samples)
-    log = user.folder / "said"
-    process = start(user, "htautau", cluster=cluster, log=log)
-    wait_until(lambda: process.poll() is not None or "RUNNING" in queue(cluster))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) != 0
+    job = OnLoginNode(user, "htautau", cluster=cluster)
+    job.wait_until(lambda: "RUNNING" in queue(cluster))
+    job.process.send_signal(signal.SIGINT)
+    job.end(fails=True, seconds=60)
     wait_until(lambda: not queue(cluster), 20)

@@ -14,14 +14,9 @@ from nanolake.batch import condor, condor_events, event_log, slurm_queue
 from nanolake.catalogue import read
 from nanolake.errors import NanolakeError
 from nanolake.lake import session
-from nanolake.logs import ATTEMPT
 
 if lakes.is_private(config):
     embargo.begin(workflow.workflow_settings.cache)
-
-if not workflow.is_main_process:
-    # Which time it is that this job runs: see `logs.logged`.
-    os.environ[ATTEMPT] = str(workflow.attempt)
 
 # What is said of jobs of a pool.
 logger.addFilter(condor.Watch())

@@ -30,8 +30,9 @@ def ledgers_of(step, wildcards):
 
 
 class Events(logging.Handler):
-    """Tells a watch what the log says of jobs.
+    """Tells a watch what the log says of jobs, and Snakemake, which knows no causes, what to do.
 
+    A job that failed by a cause that is final is not run again (`retries` of a profile).
     A job whose credential is not good enough stops the run, as Ctrl-C does: with the same
     credential all others would fail, too, one by one.
     """
@@ -71,13 +72,21 @@ class Events(logging.Handler):
 
     def job_error(self, record):
         self.watch.fail(record.jobid)
-        found = map(causes.of_log, self.logs.pop(record.jobid, []))
+        found = set(map(causes.of_log, self.logs.pop(record.jobid, [])))
+        if any(map(causes.is_final, found)):
+            self.give_up(record.jobid)
         if not self.stopping and "credential" in found:
             self.stopping = True
             logger.error(
                 "the run stops: a credential is not good enough; its job's log, below, says what to do"
             )
             os.kill(os.getpid(), signal.SIGINT)
+
+    def give_up(self, jobid):
+        """Let this have been the last time that a job may run."""
+        job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
+        # Not the property, which forgets the resources that are yet to be given back.
+        job._attempt = job.restart_times + 1
 
 
 def begin_watch(log):
