@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,10 @@ def test_move_that_nobody_carries_out(lake: Lake, client: Any, tmp_path: Path) -
     receipt = put(client, files)
     (pid,) = [pid for name, _, pid in launcher.programs(lake.folder) if name == "daemons"]
     daemons = psutil.Process(pid)
-    daemons.send_signal(signal.SIGSTOP)
+    # Not while they hold the database, which the server needs, too.
+    with (lake.folder / "run/database.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        daemons.send_signal(signal.SIGSTOP)
     try:
         with refused("not done after 1 s: 0 files there, 2 to come", "nanolake lake rules"):
             rules.move(client, receipt["dataset"], "QOS=CHEAP-ANALYSIS", lifetime=None, timeout=1)
