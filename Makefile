@@ -52,7 +52,7 @@ test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_slurm'
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_coordinator and not test_slurm'
 
 test-lake: setup-services ## a real Rucio: the embedded lake, its client, faults, runs on it
 	pytest tests/services -q -k 'lake and not xrootd'
@@ -64,7 +64,7 @@ test-xrootd: setup-services ## real XRootD: origins, caches, tokens, certificate
 
 test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, on one host and (as root) on three
 	pytest tests/services -q -k condor
-	pytest tests/workflow -q -k condor
+	pytest tests/workflow -q -k 'condor or coordinator'
 
 test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, faults, runs without a network
 	pytest tests/services -q -k slurm
