@@ -163,7 +163,7 @@ def watched(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> tup
 
 def _campaign(pool: Pool, folder: Path, units: str, *words: str, jobs: int) -> Campaign:
     wall, cpu = _snakemake(pool, folder, *words, jobs=jobs)
-    times, found = _times(folder / "logs/condor/snakemake-rules.log"), []
+    times, found = _times(folder / "logs/condor"), []
     for cluster, unit in _units(pool, folder).items():
         ledger = json.loads((folder / units / f"{unit}.json").read_text())
         submitted, started, ended = (times[cluster][key] for key in _EVENTS)
@@ -176,12 +176,13 @@ def _campaign(pool: Pool, folder: Path, units: str, *words: str, jobs: int) -> C
 _EVENTS = ("SUBMIT", "EXECUTE", "JOB_TERMINATED")
 
 
-def _times(log: Path) -> dict[int, dict[str, float]]:
-    """When what happened to each job; the pool writes parts of seconds."""
+def _times(logs: Path) -> dict[int, dict[str, float]]:
+    """When what happened to each job; the pool writes parts of seconds, each run a log."""
     found: dict[int, dict[str, float]] = {}
-    for event in htcondor2.JobEventLog(str(log)).events(stop_after=0):
-        when = datetime.fromisoformat(event["EventTime"]).timestamp()
-        found.setdefault(event.cluster, {})[event.type.name] = when
+    for log in logs.glob("snakemake-rules*.log"):
+        for event in htcondor2.JobEventLog(str(log)).events(stop_after=0):
+            when = datetime.fromisoformat(event["EventTime"]).timestamp()
+            found.setdefault(event.cluster, {})[event.type.name] = when
     return found
 
 
