@@ -1,7 +1,6 @@
 """Input functions and the wildcards they answer for. Nothing here reads anything but the plans."""
 
 import atexit
-import os
 from functools import lru_cache
 from os.path import exists, getmtime, join, lexists
 from pathlib import Path
