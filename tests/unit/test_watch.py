@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nanolake.batch import coordinator, state, view
+from nanolake.batch import condor, coordinator, state, view
 from nanolake.batch.condor_events import Events
 from nanolake.batch.state import Status
 from nanolake.batch.watch import Rate, Watch, interval
@@ -91,7 +92,35 @@ def test_states_of_jobs_come_from_what_was_added_to_the_event_log(log: Path) -> 
     events.update()
     assert events.jobs == {"held": 1}
     events.forget()
-    assert events.jobs == {} and events.held == []
+    assert events.jobs == {} and events.held == [] and events.news() == []
+
+
+HELD = "HTCondor job 8 is held: via condor_hold (by user analyst)"
+RELEASED = """\
+013 (008.000.000) 2026-11-25 12:00:04 Job was released.
+\tvia condor_release (by user analyst)
+...
+"""
+
+
+def test_a_hold_is_said_once_and_also_where_it_is_over_when_somebody_looks(log: Path) -> None:
+    said: list[str] = []
+    watch = Watch(said.append, every=0, queue=log)
+    watch.start()
+    log.write_text(LOG + RELEASED)
+    watch.end()
+    assert said == [HELD]
+    assert (status := state.load()) and status.jobs == {"running": 1, "idle": 1}
+
+
+def test_a_job_that_was_removed_is_explained_by_its_last_hold(log: Path) -> None:
+    log.write_text(LOG.replace("via condor_hold (by user analyst)", "cause: time"))
+    removed = logging.LogRecord("plugin", logging.INFO, "", 0, "Error in rule skim", None, None)
+    said = "Job 3 with HTCondor Cluster ID 8 was removed/aborted."
+    vars(removed)["rule_msg"] = said
+    assert condor.Watch(log).filter(removed)
+    explained = vars(removed)["rule_msg"]
+    assert explained.startswith(f"{said}\n    it was held: cause: time\n    remedy: make units")
 
 
 def test_a_watch_counts_units_and_names_the_log_of_what_failed(folder: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 from nanolake import causes
+from nanolake.batch import condor_events
 
 REMEDIES = {
     "memory": "its requests were raised as often as the profile says: ask for more, for instance"
@@ -25,39 +27,39 @@ class Watch(logging.Filter):
     """Reads what Snakemake and its plug-in say of jobs, before it is printed.
 
     - What the profile gives to all jobs (`classad_`) is not printed with each of them.
-    - That a job is held is said once, and not every time somebody looks.
+    - That a job is held is not printed every time the plug-in looks: the watch of the run says it
+      once, also where it is released before anybody looks.
     - Below a job that failed stands why it was held, or what its exit status means, and the remedy.
+
+    Args:
+        log: The event log of the pool.
     """
 
-    _HELD = re.compile(r"(Job \S+ with HTCondor Cluster ID (\d+) is held: .*?)\.? Will fail in")
+    _HELD = re.compile(r"Job \S+ with HTCondor Cluster ID \d+ is held: ")
     _ENDED = re.compile(r"HTCondor Cluster ID (\d+) (?:\D+ ExitCode (\d+)|was removed)")
     _CAUSE = re.compile(r"cause: (\w+)")
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path = condor_events.LOG) -> None:
         super().__init__()
-        self._held: dict[str, str] = {}
+        self._log = log
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See :class:`logging.Filter`."""
         if resources := getattr(record, "resources", None):
             shown = {k: v for k, v in resources.items() if not k.startswith("classad_")}
             vars(record)["resources"] = shown
-        if held := self._HELD.match(record.getMessage()):
-            # A reason may quote all arguments of a job.
-            line = held[1] if len(held[1]) < 400 else f"{held[1][:200]} ... {held[1][-200:]}"
-            record.msg, record.args = line, ()
-            known, self._held[held[2]] = self._held.get(held[2]), line
-            return known != line
+        if self._HELD.match(record.getMessage()):
+            return False
         message = getattr(record, "rule_msg", None) or ""
         if ended := self._ENDED.search(message):
-            vars(record)["rule_msg"] = f"{message}{self._why(ended[1], ended[2])}"
+            vars(record)["rule_msg"] = f"{message}{self._why(int(ended[1]), ended[2])}"
         return True
 
-    def _why(self, cluster: str, status: str | None) -> str:
+    def _why(self, cluster: int, status: str | None) -> str:
         """Lines about a job that failed with an exit status, or was removed as it was held."""
         if status is None:
-            reason = self._held.get(cluster, "")
-            lines = [reason] if reason else []
+            reason = condor_events.reasons(self._log).get(cluster, "")
+            lines = [f"it was held: {reason}"] if reason else []
             cause = found[1] if (found := self._CAUSE.search(reason)) else None
         else:
             cause = causes.of_status(int(status))

@@ -42,7 +42,8 @@ class Events:
         self.path = path
         self._log: Any = None
         self._states: dict[int, str] = {}
-        self._reasons: dict[int, str] = {}
+        self._news: list[str] = []
+        self.reasons: dict[int, str] = {}  # why a job was held the last time
 
     def update(self) -> None:
         """Read what was added to the log."""
@@ -58,19 +59,26 @@ class Events:
     def _take(self, kind: str, cluster: int, reason: str) -> None:
         if kind not in _BECOMES:
             return
-        self._reasons.pop(cluster, None)
         if state := _BECOMES[kind]:
             self._states[cluster] = state
         else:
             self._states.pop(cluster, None)
         if state == "held":
-            self._reasons[cluster] = reason
+            # It may quote all arguments of a job.
+            short = reason if len(reason) < 400 else f"{reason[:200]} ... {reason[-200:]}"
+            self.reasons[cluster] = short
+            self._news.append(f"HTCondor job {cluster} is held: {short}")
 
     def forget(self) -> None:
         """Begin anew: what is in the log is of earlier runs."""
         self.update()
-        self._states.clear()
-        self._reasons.clear()
+        for known in (self._states, self._news, self.reasons):
+            known.clear()
+
+    def news(self) -> list[str]:
+        """Give a line for every hold since the last call, also of jobs that were released again."""
+        found, self._news = self._news, []
+        return found
 
     @property
     def jobs(self) -> dict[str, int]:
@@ -80,7 +88,8 @@ class Events:
     @property
     def held(self) -> list[str]:
         """Why jobs are held: job, reason."""
-        return [f"job {cluster}: {reason}" for cluster, reason in sorted(self._reasons.items())]
+        held = sorted(cluster for cluster, state in self._states.items() if state == "held")
+        return [f"job {cluster}: {self.reasons[cluster]}" for cluster in held]
 
 
 def unfinished(log: Path) -> bool:
@@ -88,6 +97,13 @@ def unfinished(log: Path) -> bool:
     events = Events(log)
     events.update()
     return bool(events.jobs)
+
+
+def reasons(log: Path) -> dict[int, str]:
+    """Why jobs were held the last time: cluster id to reason, of those in an event log."""
+    events = Events(log)
+    events.update()
+    return events.reasons
 
 
 def _constraint(log: Path) -> str:

@@ -217,7 +217,9 @@ class Watch:
                 self._rate.add(ended, ledger["read"], ledger["wall_seconds"])
 
     def _tell(self, *, last: bool = False) -> None:
-        """Say the line where it is time to; at once when something failed or is held."""
+        """Say what was held; and the line where it is time to, or something failed or is held."""
+        for line in self._events.news() if self._events else []:
+            self._say(line)
         if not self._every:
             return
         with self._lock:
