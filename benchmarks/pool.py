@@ -24,7 +24,7 @@ from campaigns import Campaign, Job
 from reports import CONSOLE
 from testbed import condor
 
-MINUTE = 20_000_000  # events that a unit by JIT needs about a minute for
+MINUTE = 46_000_000  # events that a unit by JIT needs about a minute for
 PACKED = (1, 4, 16, 64)  # units are so many times as large
 WHOLE = 8_000_000  # events of the runs that show packing
 TINY = 1000  # events of a tiny unit
