@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import sources
+from nanolake import outputs, sources
 from nanolake.errors import InputError
 from nanolake.replicas import through
 from nanolake.schema import TREE
@@ -224,10 +224,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def write(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write a catalogue, a plan or a ledger as JSON, in one step."""
-    part = Path(path).with_name(f".{Path(path).name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
+    with outputs.whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def inspector(program: str, analysis: str) -> Any:

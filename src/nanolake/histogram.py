@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import analyses, engine, sources
+from nanolake import analyses, engine, outputs, sources
 from nanolake.catalogue import read, write
 from nanolake.errors import InputError
 from nanolake.merge import verify_output
@@ -61,8 +61,6 @@ def fill(
     paths = [ntuple["path"] for ntuple in ntuples.values()]
     task = {"object": NTUPLE_TREE, "columns": columns, "paths": paths}
     inspected = engine.run(program, "inspect", task, accelerator=accelerator)["files"]
-    part = f"{output}.part"
-    Path(part).parent.mkdir(parents=True, exist_ok=True)
     samples = [
         {
             "name": sample,
@@ -72,14 +70,10 @@ def fill(
         }
         for (sample, ntuple), content in zip(ntuples.items(), inspected, strict=True)
     ]
-    task = {
-        "samples": samples,
-        "columns": columns,
-        "weight_type": module.WEIGHT_TYPE,
-        "output": part,
-    }
-    result = engine.run(program, "histogram", task, accelerator=accelerator)
-    os.replace(part, output)
+    task = {"samples": samples, "columns": columns, "weight_type": module.WEIGHT_TYPE}
+    with outputs.whole(output) as part:
+        task["output"] = str(part)
+        result = engine.run(program, "histogram", task, accelerator=accelerator)
     cutflow: dict[str, dict[str, int]] = result["cutflow"]
     return cutflow
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import analyses, engine, sources
+from nanolake import analyses, engine, outputs, sources
 from nanolake.catalogue import read, write
 from nanolake.errors import BooksError, InputError
 
@@ -120,7 +119,6 @@ def run(
     ledgers = [read(path.with_suffix(".json")) for path in paths]
     for path, ledger in zip(events_files, ledgers, strict=True):
         verify_output(path, ledger["output"], f"delete {path} and run again")
-    part = f"{ntuple_file}.part"
     task = {
         "samples": [
             {"name": channel, "object": channel, "files": _selected(events_files, ledgers, channel)}
@@ -129,20 +127,20 @@ def run(
         "kept": module.kept(entry["kind"]),
         "weights": entry["weights"],
         "weight_type": module.WEIGHT_TYPE,
-        "output": part,
     }
-    result = engine.run(program, "merge", task, accelerator=accelerator)
-    books = {
-        "analysis": plan["analysis"],
-        "sample": sample,
-        "books": close_books(sample, entry, ledgers, result["events"]),
-        "weights": entry["weights"],
-        "cutflow": total_cutflow(ledgers),
-        "output": sources.stamp(part),
-        "units": ledgers,
-    }
-    os.replace(part, ntuple_file)
+    with outputs.whole(ntuple_file) as part:
+        result = engine.run(program, "merge", task | {"output": str(part)}, accelerator=accelerator)
+        books = {
+            "analysis": plan["analysis"],
+            "sample": sample,
+            "books": close_books(sample, entry, ledgers, result["events"]),
+            "weights": entry["weights"],
+            "cutflow": total_cutflow(ledgers),
+            "output": sources.stamp(part),
+            "units": ledgers,
+        }
     write(books_file, books)
+    outputs.clear(Path(units_folder, sample))
     return books
 
 

@@ -8,7 +8,6 @@ command line need not pay.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from nanolake import outputs
 
 if TYPE_CHECKING:
     import hist
@@ -98,15 +99,10 @@ def save(figure: Figure, *paths: str | Path) -> None:
     """
     with _style():
         for path in map(Path, paths):
-            path.parent.mkdir(parents=True, exist_ok=True)
             kind = path.suffix.lstrip(".").lower()
             undated = {"CreationDate": None} if kind == "pdf" else None
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            try:
+            with outputs.whole(path) as part:
                 figure.savefig(part, format=kind, dpi=DPI, metadata=undated)
-                os.replace(part, path)
-            finally:
-                part.unlink(missing_ok=True)
 
 
 def spectrum(

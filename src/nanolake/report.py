@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanolake import __version__, infrastructure
+from nanolake import __version__, infrastructure, outputs
 from nanolake.catalogue import read
 
 
@@ -98,6 +97,5 @@ def run(
         Path(template).read_text()
     )
     text = page.render(content(read(ledger_file), catalogues, cutflows, plots, titles, receipts))
-    part = f"{output}.part"
-    Path(part).write_text(text)
-    os.replace(part, output)
+    with outputs.whole(output) as part:
+        part.write_text(text)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from nanolake import __version__, analyses, engine, sources
+from nanolake import __version__, analyses, engine, outputs, sources
 from nanolake.catalogue import read, write
 from nanolake.errors import BooksError
 from nanolake.replicas import Reading
@@ -129,32 +127,31 @@ def run(
     """
     started, plan = time.time(), read(plan_file)
     chosen = find_unit(plan, sample, unit)
-    part = f"{events_file}.part"
-    Path(part).parent.mkdir(parents=True, exist_ok=True)
     access = plan["samples"][sample]["access"]
     how = {"access": access, "verify": verify, "scratch": scratch}
     reading = Reading(chosen["files"], read(replicas_file), sample=sample, unit=unit, **how)
 
-    def skim(paths: list[str]) -> dict[str, Any]:
-        files = [_file(p, f, verify) for p, f in zip(paths, chosen["files"], strict=True)]
-        task = _task(plan, sample, chosen, files, part)
-        return engine.run(program, "skim", task, accelerator=accelerator)
+    with outputs.whole(events_file) as part:
 
-    result, used = reading.run(skim)
-    check_read(sample, chosen, result["read"])
-    ledger = {
-        "analysis": plan["analysis"],
-        "sample": sample,
-        "unit": unit,
-        "key": chosen["key"],
-        **result,
-        "files": [seen | file for seen, file in zip(result["files"], used, strict=True)],
-        "range": chosen["range"],
-        "output": sources.stamp(part),
-        **_usage(started, result["read"]),
-        "software": software(program, fingerprint),
-    }
-    os.replace(part, events_file)
+        def skim(paths: list[str]) -> dict[str, Any]:
+            files = [_file(p, f, verify) for p, f in zip(paths, chosen["files"], strict=True)]
+            task = _task(plan, sample, chosen, files, str(part))
+            return engine.run(program, "skim", task, accelerator=accelerator)
+
+        result, used = reading.run(skim)
+        check_read(sample, chosen, result["read"])
+        ledger = {
+            "analysis": plan["analysis"],
+            "sample": sample,
+            "unit": unit,
+            "key": chosen["key"],
+            **result,
+            "files": [seen | file for seen, file in zip(result["files"], used, strict=True)],
+            "range": chosen["range"],
+            "output": sources.stamp(part),
+            **_usage(started, result["read"]),
+            "software": software(program, fingerprint),
+        }
     write(ledger_file, ledger)
     return ledger
 
