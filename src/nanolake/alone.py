@@ -9,11 +9,14 @@ from pathlib import Path
 from nanolake.errors import NanolakeError
 
 
-def hold(folder: str | os.PathLike[str] = ".") -> None:
+def hold(folder: str | os.PathLike[str] = ".") -> int:
     """Let no other run work in this folder as long as this process lives.
 
     Snakemake's own lock outlives a run that was killed and must then be taken away by hand; this
     one ends with the process that holds it.
+
+    Returns:
+        A descriptor; who closes it holds the folder no longer.
 
     Raises:
         NanolakeError: Another run holds the folder.
@@ -28,3 +31,4 @@ def hold(folder: str | os.PathLike[str] = ".") -> None:
         remedy = "wait for it to end, or work in another folder"
         message = f"another run is at work in {lock.parent.parent.absolute()}\n  remedy:  {remedy}"
         raise NanolakeError(message) from error
+    return descriptor

@@ -1,0 +1,206 @@
+"""Workers of Dask: on this machine, as jobs of HTCondor, as jobs of Slurm.
+
+Each is one process with one thread and makes one unit at a time. What they and the scheduler say to
+each other is encrypted, and nobody else can join them: the key is made anew for every cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanolake import config as settings
+from nanolake.errors import NanolakeError
+
+if TYPE_CHECKING:
+    from distributed.deploy.spec import SpecCluster
+
+PROJECT = Path(__file__).resolve().parents[3]
+LOGS = Path("logs/dask")
+ENGINES = ("local", "condor", "marconi100")
+# Seconds after which a worker whose scheduler is gone ends, and with it its job.
+DEATH = 60
+_COMMANDS = {"condor": "condor_submit", "marconi100": "sbatch"}
+_BEDS = {"condor": "condor", "marconi100": "slurm"}
+
+
+def cluster(
+    engine: str = "local",
+    *,
+    maximum: int | None = None,
+    minimum: int = 1,
+    memory: str = "2GB",
+    minutes: float = 60,
+    folder: str | os.PathLike[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    interface: str | None = None,
+    **options: Any,
+) -> SpecCluster:
+    """Start a Dask cluster that grows and shrinks with what there is to do.
+
+    Args:
+        engine: `local`; `condor` or `marconi100`: jobs as the profile of that name makes them.
+        maximum: Most workers; those of this machine's cores, or 16 jobs, if none is given.
+        minimum: Fewest workers.
+        memory: Of each worker, the unit that it makes included.
+        minutes: How long a job may run; later another one takes its place.
+        folder: Working folder, which the hosts of the workers share; see `analysis`.
+        config: The configuration of the runs, resolved, for its credential; by default that of
+            the working folder.
+        interface: Network interface through which the workers reach this host, e.g. `ib0`; by
+            default that of this host's name.
+        options: Of the class of dask-jobqueue (HTCondorCluster, SLURMCluster), or LocalCluster.
+
+    Raises:
+        CredentialError: What storage asks for is missing, or ends before a job may.
+        NanolakeError: There is no such engine here.
+    """
+    if engine not in ENGINES:
+        raise NanolakeError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    place = Path(folder or os.environ.get("NANOLAKE_FOLDER") or PROJECT).resolve()
+    with contextlib.chdir(place):
+        chosen = config or settings.resolve(settings.load_yaml("config/config.yaml"))
+        _check_credential(chosen, engine, minutes)
+        if engine == "local":
+            made, most = _local(memory, options), os.cpu_count() or 1
+        else:
+            _require(engine)
+            LOGS.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make = {"condor": _condor, "marconi100": _slurm}[engine]
+            made, most = make(place, chosen, memory, minutes, interface, options), 16
+    most = maximum or most
+    made.adapt(minimum=min(minimum, most), maximum=most)
+    return made
+
+
+def _check_credential(config: Mapping[str, Any], engine: str, minutes: float) -> None:
+    """What storage asks for is there; the user's own lasts as long as a job that cannot renew it.
+
+    Where the file of a token is shared, a unit reads it when it begins: who renews it there renews
+    it for the workers.
+    """
+    need = config["lake"]["credential"]
+    if not need or (engine == "condor" and config["pool"]["token_service"]):
+        return
+    from nanolake import preflight
+
+    preflight.check_lake(config["lake"])
+
+
+def _require(engine: str) -> None:
+    """The batch system's commands must be here."""
+    command = _COMMANDS[engine]
+    if not shutil.which(command):
+        raise NanolakeError(
+            f"there is no {command} here, so no jobs for workers\n"
+            f"  remedy:  do this on a host that submits jobs; where no pool is:"
+            f" testbed up {_BEDS[engine]}"
+        )
+
+
+def _local(memory: str, options: dict[str, Any]) -> Any:
+    from distributed import LocalCluster, Security
+
+    return LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=memory,
+        security=Security.temporary(),
+        protocol="tls",
+        dashboard_address="127.0.0.1:0",
+        **options,
+    )
+
+
+def _of_a_batch_system(
+    place: Path, memory: str, interface: str | None, prologue: list[str]
+) -> dict[str, Any]:
+    """What HTCondor and Slurm have in common."""
+    from distributed import Security
+
+    # Certificate and key of the workers, 0600.
+    keys = place / ".snakemake/nanolake/dask"
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    where = {"interface": interface} if interface else {"host": socket.gethostname()}
+    return {
+        "cores": 1,
+        "processes": 1,
+        "memory": memory,
+        "python": sys.executable,
+        "nanny": True,
+        "death_timeout": DEATH,
+        "interface": interface,
+        "log_directory": str(LOGS),
+        "local_directory": "${TMPDIR:-/tmp}",
+        "security": Security.temporary(),
+        "protocol": "tls://",
+        "shared_temp_directory": str(keys),
+        "scheduler_options": where | {"dashboard_address": "127.0.0.1:0"},
+        "job_script_prologue": ["export OMP_NUM_THREADS=1", *prologue],
+    }
+
+
+def _profile(name: str) -> dict[str, Any]:
+    """`default-resources` of a profile."""
+    found: dict[str, Any] = settings.load_yaml(PROJECT / "profiles" / name / "config.yaml")
+    return dict(found["default-resources"])
+
+
+def _condor(
+    place: Path,
+    config: Mapping[str, Any],
+    memory: str,
+    minutes: float,
+    interface: str | None,
+    options: dict[str, Any],
+) -> Any:
+    from dask_jobqueue import HTCondorCluster
+
+    service, need = config["pool"]["token_service"], config["lake"]["credential"]
+    directives = {
+        "initialdir": str(place),
+        "getenv": _profile("condor")["getenv"].strip("'"),
+        "allowed_job_duration": str(int(60 * minutes)),
+    }
+    prologue = []
+    if need and need["kind"] != "x509" and service:
+        directives["MY.OAuthServicesNeeded"] = f'"{service}"'
+        prologue.append(f'export BEARER_TOKEN_FILE="$_CONDOR_CREDS/{service}.use"')
+    if need and need["kind"] == "x509":
+        from nanolake import credentials
+
+        directives["x509userproxy"] = os.path.abspath(credentials.proxy_file())
+    common = _of_a_batch_system(place, memory, interface, prologue)
+    more = {"disk": "1GB", "job_extra_directives": directives}
+    return HTCondorCluster(**(common | more | options))
+
+
+def _slurm(
+    place: Path,
+    config: Mapping[str, Any],
+    memory: str,
+    minutes: float,
+    interface: str | None,
+    options: dict[str, Any],
+) -> Any:
+    from dask_jobqueue import SLURMCluster
+
+    from nanolake.batch import slurm_queue
+
+    slurm_queue.require_secrecy()
+    # Snakemake evaluates it, too; account and QOS are sbatch's own variables.
+    partition = eval(_profile("marconi100")["slurm_partition"], {"shutil": shutil})
+    common = _of_a_batch_system(place, memory, interface, [])
+    hours, rest = divmod(int(minutes), 60)
+    more = {
+        "queue": partition,
+        "walltime": f"{hours:02d}:{rest:02d}:00",
+        "job_extra_directives": [f"--chdir={place}"],
+    }
+    return SLURMCluster(**(common | more | options))

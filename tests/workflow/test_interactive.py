@@ -1,0 +1,278 @@
+"""Analyses in a notebook: units over real Dask workers, everything else by the DAG."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pools import engine_that, forget, wait_until
+from sites import become, bring_up
+from testbed import xrootd
+from workspace import SMALL, Workspace, flip_bit
+
+import nanolake
+from nanolake.batch import state
+from nanolake.errors import CredentialError, EngineError, NanolakeError
+from nanolake.interactive.analysis import Analysis
+
+distributed = pytest.importorskip("distributed", reason="no Dask: make setup-dev")
+
+SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu")
+NAMES = ("dimuon", "higgs4l", "htautau")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two workers of this machine."""
+    with nanolake.cluster("local", minimum=2, maximum=2, config=WITHOUT) as cluster:
+        yield cluster
+
+
+WITHOUT: dict[str, Any] = {"lake": {"credential": None}}
+
+
+@pytest.fixture
+def client(cluster: Any) -> Iterator[Any]:
+    with cluster.get_client() as client:
+        yield client
+
+
+def opened(workspace: Workspace, name: str = "higgs4l", **config: Any) -> Analysis:
+    """The analysis of a workspace, small and without a lake."""
+    return nanolake.analysis(name, folder=workspace.folder, **SMALL | {"lake": "local"} | config)
+
+
+@pytest.fixture
+def user(own: Workspace) -> Workspace:
+    """Finished results of which some units of higgs4l are missing."""
+    forget(own, "higgs4l", *SAMPLES)
+    return own
+
+
+def lost(workspace: Workspace) -> set[str]:
+    """Units of higgs4l that are missing."""
+    return {sample for sample in SAMPLES if not workspace.path("higgs4l/units", sample).exists()}
+
+
+def test_three_analyses_have_the_bytes_of_a_batch_run(
+    finished: Workspace, workspace: Workspace, client: Any
+) -> None:
+    for name in NAMES:
+        result = opened(workspace, name).run(client)
+        assert len(result.ledgers) == len(list(finished.path(name, "units").glob("*/*.json")))
+    assert workspace.products() == finished.products()
+    # A batch run after it finds all units made.
+    after = workspace.run("-n", config=SMALL)
+    assert not {"skim", "merge", "plan"} & after.rules()
+    status = state.read(workspace.folder / state.STATUS)
+    assert status
+
+
+def test_what_a_batch_run_has_made_is_not_made_again(
+    user: Workspace, finished: Workspace, client: Any
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in user.path("higgs4l").glob("units/*/*")}
+    analysis = opened(user)
+    assert {task["sample"] for task in analysis.missing(analysis.prepare())} == set(SAMPLES)
+    result = analysis.run(client)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert user.products() == finished.products()
+    assert not analysis.missing(analysis.prepare())
+    assert result.cutflow.shape[0] > 0 and result.plots
+    assert set(result.ntuples) >= set(SAMPLES)
+    assert any(name for name in result.histograms)
+    assert result.plot().axes
+
+
+def test_units_are_made_anew_where_their_input_is_another(
+    user: Workspace, finished: Workspace, client: Any
+) -> None:
+    """What Snakemake knows of units that it has made once does not make it run them again."""
+    analysis = opened(user, synthetic={"seed": 7, "scale": 0.02})
+    result = analysis.run(client)
+    assert user.products() != finished.products()
+    assert sum(one["read"] for one in result.ledgers) > 0
+    again = user.run("higgs4l", "-n", config=SMALL | {"synthetic": {"seed": 7, "scale": 0.02}})
+    assert "skim" not in again.rules(), again.output
+
+
+def test_a_worker_that_dies_loses_its_unit_alone(
+    user: Workspace, finished: Workspace, client: Any
+) -> None:
+    client.wait_for_workers(2)
+    hang = (
+        f'echo $PPID >>tried; case "$TASK" in *{SAMPLES[0]}*)'
+        " [ -e one ] || { touch one; sleep 300; } ;; esac"
+    )
+    with engine_that(user, "higgs4l", hang) as notes:
+        run = Running(opened(user), client)
+        wait_until(lambda: (notes / "one").exists())
+        (busy,) = (w for w, keys in client.processing().items() if SAMPLES[0] in str(keys))
+        pid = client.run(os.getpid, workers=[busy])[busy]
+        os.kill(pid, signal.SIGKILL)
+        run.end()
+    assert user.products() == finished.products()
+    # It ended with its worker.
+    assert not [p for p in map(int, (notes / "tried").read_text().split()) if alive(p)]
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+class Running:
+    """A run in a thread of its own, as a kernel has it."""
+
+    def __init__(self, analysis: Analysis, client: Any, **options: Any) -> None:
+        self.error: BaseException | None = None
+
+        def work() -> None:
+            try:
+                analysis.run(client, progress=False, **options)
+            except BaseException as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=work)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.thread.join(300)
+        assert not self.thread.is_alive()
+        if self.error:
+            raise self.error
+
+
+def test_a_scheduler_that_dies_is_said_and_the_next_goes_on(
+    user: Workspace, finished: Workspace, client: Any, tmp_path: Path
+) -> None:
+    address = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--no-dashboard", "--port", "0", "--scheduler-file", str(address)]
+    scheduler = subprocess.Popen(command)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1"]
+    worker += ["--no-dashboard", "--death-timeout", "10", "--scheduler-file", str(address)]
+    workers = []
+    try:
+        wait_until(address.exists)
+        workers.append(subprocess.Popen(worker, cwd=tmp_path))
+        waits = f'case "$TASK" in *{SAMPLES[1]}*) until [ -e go ]; do sleep 0.2; done ;; esac'
+        with engine_that(user, "higgs4l", f'echo >>"began-$$"\n{waits}') as notes:
+            other = distributed.Client(scheduler_file=str(address))
+            run = Running(opened(user), other)
+            wait_until(lambda: len(list(notes.glob("began-*"))) >= 2)
+            scheduler.kill()
+            with pytest.raises(NanolakeError, match="run again: what is made stays made"):
+                run.end()
+            other.close()
+            (notes / "go").touch()
+            made = set(SAMPLES) - lost(user)
+            assert made and lost(user)
+            opened(user).run(client)
+    finally:
+        for process in (scheduler, *workers):
+            process.kill()
+            process.wait()
+    assert user.products() == finished.products()
+
+
+def test_a_bug_and_a_damaged_input_fail_the_run_and_the_others_are_made(
+    user: Workspace, finished: Workspace, client: Any
+) -> None:
+    damaged = user.folder / "resources/synthetic" / f"{SAMPLES[1]}.root"
+    analysis = opened(user)
+    analysis.prepare()
+    flip_bit(damaged)
+    with (
+        engine_that(user, "higgs4l", f'case "$TASK" in *{SAMPLES[0]}*) kill -SEGV $$ ;; esac'),
+        pytest.raises(EngineError, match="2 of 3 units failed") as failed,
+    ):
+        analysis.run(client)
+    flip_bit(damaged)
+    for sample, cause in ((SAMPLES[0], "bug"), (SAMPLES[1], "input")):
+        log = f"logs/skim/higgs4l/{sample}/0000.log"
+        assert f"{sample}/0000 (cause: {cause}; log: {log})" in str(failed.value)
+        assert (user.folder / log).read_text().endswith(f"cause: {cause}\n")
+    assert "remedy:" in str(failed.value)
+    assert user.path("higgs4l/units", SAMPLES[2], "0000.root").exists()
+    status = state.read(user.folder / state.STATUS)
+    assert status and status["well"] is False and len(status["failed"]) == 2
+    analysis.run(client)
+    assert user.products() == finished.products()
+
+
+def test_two_runs_in_a_folder_are_refused(user: Workspace, client: Any) -> None:
+    with engine_that(user, "higgs4l", "until [ -e go ]; do sleep 0.2; done") as notes:
+        run = Running(opened(user), client)
+        wait_until(lambda: state.read(user.folder / state.STATUS) and at_work(user))
+        assert "another run is at work" in user.run("higgs4l", config=SMALL, fails=True).output
+        (notes / "go").touch()
+        run.end()
+
+
+def at_work(workspace: Workspace) -> bool:
+    status = state.read(workspace.folder / state.STATUS)
+    return bool(status and status["engine"] == "dask" and not status["ended"])
+
+
+# --- a lake with tokens -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
+    found = bring_up(tmp_path_factory.mktemp("site") / "site")
+    yield found
+    xrootd.down(found.folder, delete=True)
+
+
+def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
+    finished: Workspace,
+    own: Workspace,
+    site: xrootd.Site,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    become(monkeypatch, site, "analyst")
+    analysis = opened(own, results="far", lake=str(site.folder / "lakes/stream.yaml"))
+    token = Path(os.environ["BEARER_TOKEN_FILE"])
+    good = token.read_text()
+    analysis.prepare()
+    with analysis.cluster("local", maximum=1) as cluster, cluster.get_client() as client:
+        try:
+            token.write_text(site.token(lifetime=-60))
+            with pytest.raises(CredentialError, match="remedy:  renew the credential"):
+                analysis.run(client)
+        finally:
+            token.write_text(good)
+        assert not list(analysis.path("units").glob("*/*.root"))
+        analysis.run(client)
+    for name, content in finished.products().items():
+        if name.startswith("higgs4l"):
+            assert (own.folder / "far" / name).read_bytes() == content
+
+
+def test_root_reads_a_sample_through_the_lake(
+    own: Workspace, site: xrootd.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = f"""
+import nanolake
+a = nanolake.analysis("higgs4l", folder={str(own.folder)!r}, results="near", **{SMALL!r},
+                      lake={str(site.folder / "lakes/stream.yaml")!r})
+df = a.dataframe("ZZTo4mu")
+print("events", df.Count().GetValue(), "selected", a.select(df, kind="mc").Count().GetValue())
+"""
+    become(monkeypatch, site, "analyst")
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plan = nanolake.catalogue.read(own.folder / "near/higgs4l/plan.json")
+    events = sum(file["events"] for file in plan["samples"]["ZZTo4mu"]["files"])
+    words = done.stdout.split()
+    assert int(words[words.index("events") + 1]) == events
+    ledger = own.read("higgs4l/units/ZZTo4mu/0000.json")
+    assert 0 < int(words[words.index("selected") + 1]) <= events
+    assert ledger["cutflow"]
