@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
 # Tests of services wait half of the time; those of a file share what they bring up.
-SIDE_BY_SIDE = -q -n 3 --dist loadfile --durations=25
+SIDE_BY_SIDE = -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 .PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm bench clean
 

@@ -6,7 +6,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import clusters
+import pools
 import pytest
+from sites import bring_up
+from testbed import xrootd
+from testbed.condor import Pool
+from testbed.slurm import Cluster
 from workspace import SMALL, Run, Workspace
 
 
@@ -34,3 +40,27 @@ def own(finished: Workspace, tmp_path: Path) -> Iterator[Workspace]:
     """A copy of the finished working folder, for a test to change."""
     yield finished.copy(tmp_path / "own")
     shutil.rmtree(tmp_path / "own")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
+    """Real XRootD servers with a Rucio lake."""
+    found = bring_up(tmp_path_factory.mktemp("site") / "site")
+    yield found
+    xrootd.down(found.folder, delete=True)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """One host that does everything."""
+    with pools.brought_up(tmp_path_factory.mktemp("condor") / "pool") as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Slurm cluster with a site outside."""
+    # The folders of all tests are shared, as on a parallel file system.
+    shared = tmp_path_factory.getbasetemp()
+    with clusters.brought_up(tmp_path_factory.mktemp("slurm"), show=shared) as cluster:
+        yield cluster

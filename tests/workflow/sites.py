@@ -50,7 +50,7 @@ def embargoed_datasets(folder: Path, *samples: str) -> str:
             if sample in analysis["datasets"]:
                 analysis["datasets"][sample]["embargoed"] = True
     path = folder / "datasets.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))  # the order of sums
     return str(path)
 
 

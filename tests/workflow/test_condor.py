@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 
 import pytest
 from pools import (
     RUNNING,
     Coordinator,
     as_user,
-    brought_up,
     forget,
     needs_plugin,
     queue,
@@ -26,13 +24,6 @@ SAMPLE = "SMHiggsToZZTo4L"
 NTUPLE = f"results/higgs4l/ntuples/{SAMPLE}.root"
 
 pytestmark = needs_plugin
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """One host that does everything."""
-    with brought_up(tmp_path_factory.mktemp("condor") / "pool") as pool:
-        yield pool
 
 
 @pytest.fixture

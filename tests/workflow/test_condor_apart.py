@@ -8,100 +8,43 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import yaml
-from pools import queue, wait_until
-from sites import become, bring_up, embargoed_datasets
-from testbed import xrootd
-from testbed.condor import Pool, down, up
-from testbed.condor.configuration import AUDIENCE as OF_POOL
-from testbed.configuration import free_port
-from testbed.definition import write_private
-from testbed.errors import TestbedError
-from testbed.xrootd.configuration import AUDIENCE as OF_STORAGE
-from workspace import DIMUON, REPOSITORY, SMALL, Workspace, flip_bit
-
-from nanolake import embargo, preflight
-from nanolake.generate import generate_file
-from nanolake.preflight import Dataset
-
-ONE = SMALL | {"analyses": ["dimuon"]}
-SERVICE = {"token_service": "scitokens"}
-APART = ("--profile", "condor", "--shared-fs-usage", "none")
-READS = "storage.read:/cms storage.read:/embargo"
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("ip"), reason="hosts of their own need root and iproute2"
+from farms import (
+    APART,
+    ONE,
+    READS,
+    SERVICE,
+    Farm,
+    brought_up,
+    dump,
+    given,
+    log,
+    needs_hosts,
+    new_project,
+    ntuple,
+    unit,
 )
+from pools import HELD, IDLE, queue, wait_until
+from sites import become, embargoed_datasets
+from testbed.condor.configuration import AUDIENCE as OF_POOL
+from testbed.definition import write_private
+from testbed.xrootd.configuration import AUDIENCE as OF_STORAGE
+from workspace import DIMUON, SMALL, Workspace, flip_bit
 
+from nanolake import embargo
 
-class Farm(NamedTuple):
-    """A site of storage, and a pool of three hosts that trusts it and shares no files."""
-
-    site: xrootd.Site
-    pool: Pool
-    port: int  # where all hosts find what a test puts there
-
-    def start(
-        self, project: Workspace, *arguments: str, command: str = "snakemake"
-    ) -> subprocess.Popen[bytes]:
-        """Start a command of ours on the submit host, in a folder."""
-        words = [sys.executable, "-m", command, *arguments]
-        with (project.folder / "said").open("wb") as output:
-            return subprocess.Popen(
-                self.pool.on_submit_host(words, cwd=project.folder),
-                env=os.environ | self.pool.environment() | {"COLUMNS": "200"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def run(self, project: Workspace, *targets: str, fails: bool = False, **config: Any) -> str:
-        """Run Snakemake on hosts that share nothing, and give what it says."""
-        dump(project.folder / "chosen.yaml", config)
-        options = [*APART, "--configfile", "chosen.yaml", "--nocolor"]
-        status = self.start(project, *targets, *options).wait(timeout=400)
-        said = (project.folder / "said").read_text()
-        assert (status != 0) == fails, said
-        wait_until(lambda: not queue(self.pool), 40)
-        return said
-
-    def lake(self, name: str) -> str:
-        return str(self.site.folder / f"lakes/{name}.yaml")
-
-
-def dump(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content))
+pytestmark = needs_hosts
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    folder = tmp_path_factory.mktemp("farm")
-    site = bring_up(folder / "site")
-    port = free_port(0)
-    try:
-        yield Farm(site, up(folder / "pool", 2, site=site.folder, expose=[port]), port)
-    except TestbedError as error:
-        pytest.skip(str(error))
-    finally:
-        down(folder / "pool", delete=True)
-        xrootd.down(site.folder, delete=True)
-
-
-def new_project(folder: Path) -> Workspace:
-    """A project of the user's own: its jobs get its files, and none of the repository."""
-    project = Workspace(folder)
-    for name in ("src", "workflow", "profiles", "envs", "config"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
-    shutil.copy(REPOSITORY / "Snakefile", folder)
-    (folder / "condor").symlink_to("profiles/condor")
-    return project
+    with brought_up(tmp_path_factory.mktemp("farm")) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +60,6 @@ def _analyst(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     become(monkeypatch, farm.site, "analyst")
 
 
-def ntuple(results: str) -> str:
-    return f"{results}/dimuon/ntuples/{DIMUON}.root"
-
-
-def unit(project: Workspace, results: str, suffix: str) -> Path:
-    return project.folder / results / f"dimuon/units/{DIMUON}/0000.{suffix}"
-
-
-def log(results: str, analysis: str = "dimuon", sample: str = DIMUON) -> str:
-    return f"logs/skim/{analysis}/{sample}/0000.log"
-
-
 def test_three_analyses_streamed_with_the_pools_tokens_have_the_bytes_of_a_local_run(
     farm: Farm, project: Workspace, finished: Workspace
 ) -> None:
@@ -140,6 +71,18 @@ def test_three_analyses_streamed_with_the_pools_tokens_have_the_bytes_of_a_local
     assert set(re.findall(r"with batch name (\w+)-", said)) == {"skim"}
     asked = farm.pool.run("condor_history", "-af", "OAuthServicesNeeded", "ExitCode")
     assert asked.splitlines() == ["scitokens 0"] * len(units)
+
+
+def test_three_analyses_staged_in_packs_have_them_too(
+    farm: Farm, project: Workspace, finished: Workspace
+) -> None:
+    chosen = SMALL | {"lake": farm.lake("stage"), "results": "three", "pool": SERVICE, "pack": 100}
+    said = farm.run(project, "dimuon", "higgs4l", "htautau", **chosen)
+    assert said.count("with batch name skim_pack-") == 3
+    for name, content in finished.products().items():
+        assert (project.folder / "three" / name).read_bytes() == content
+    ledgers = [json.loads(p.read_text()) for p in project.folder.glob("three/*/units/*/*.json")]
+    assert {file["access"] for one in ledgers for file in one["files"]} == {"stage"}
 
 
 def test_staged_with_a_copied_token_that_also_submits(
@@ -182,6 +125,139 @@ def test_units_of_a_pack_come_back(farm: Farm, project: Workspace, finished: Wor
     assert (project.folder / "packed" / made).read_bytes() == finished.products()[made]
 
 
+def test_pack_that_fails_brings_back_what_it_has_made(
+    farm: Farm, project: Workspace, finished: Workspace
+) -> None:
+    chosen = SMALL | {"analyses": ["higgs4l"], "lake": farm.lake("stage"), "results": "partly"}
+    chosen |= {"pool": SERVICE, "pack": 100}
+    (stored,) = (farm.site.storage("fast") / "lake/cms").rglob("ZZTo4mu.*.root")
+    made = "higgs4l/ntuples/ZZTo4mu.root"
+    farm.run(project, "partly/higgs4l/plan.json", **chosen)
+    flip_bit(stored)
+    try:
+        said = farm.run(project, f"partly/{made}", fails=True, **chosen)
+    finally:
+        flip_bit(stored)
+    units = list((project.folder / "partly/higgs4l/units").glob("*/*.root"))
+    assert f"1 of {len(units) + 1} units failed: ZZTo4mu/0000" in said
+    before = {path: path.read_bytes() for path in units}
+    farm.run(project, f"partly/{made}", **chosen)
+    (pack,) = (project.folder / "logs/skim/higgs4l").glob("pack-*.log")
+    assert f"{len(units) + 1} units, {len(units)} of them made before" in pack.read_text()
+    assert before == {path: path.read_bytes() for path in before}
+    assert (project.folder / "partly" / made).read_bytes() == finished.products()[made]
+
+
+# --- what runs again ----------------------------------------------------------------------------
+
+SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu", "ZZTo2e2mu")
+UNITS = [f"higgs4l/units/{sample}/0000.root" for sample in SAMPLES]
+
+
+@contextmanager
+def engine_that(project: Workspace, results: str, does: str) -> Iterator[None]:
+    """Lines of shell that run before the engine, on hosts that see only what came with the job."""
+    engine = project.folder / results / "higgs4l/engine"
+    status, real = engine.stat(), engine.read_bytes()
+    lines = f"""#!/bin/sh
+TASK=$(cat)
+{does}
+sed '1,/^__ENGINE__$/d' "$0" >engine.real && chmod +x engine.real || exit 1
+printf %s "$TASK" | exec ./engine.real "$@"
+__ENGINE__
+"""
+    engine.write_bytes(lines.encode() + real)
+    os.utime(engine, ns=(status.st_atime_ns, status.st_mtime_ns))
+    try:
+        yield
+    finally:
+        engine.write_bytes(real)
+        os.utime(engine, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def planned(farm: Farm, project: Workspace, results: str) -> dict[str, Any]:
+    """Plan and engine are made; the configuration with which a run goes on."""
+    chosen = SMALL | {"analyses": ["higgs4l"], "lake": farm.lake("stream"), "results": results}
+    chosen |= {"pool": SERVICE}
+    names = ("plan.json", "engine", "preflight.json")
+    farm.run(project, *(f"{results}/higgs4l/{name}" for name in names), **chosen)
+    return chosen
+
+
+def have_the_bytes(
+    project: Workspace, results: str, finished: Workspace, units: Sequence[str]
+) -> bool:
+    return all(
+        (project.folder / results / unit).read_bytes() == finished.path(unit).read_bytes()
+        for unit in units
+    )
+
+
+def test_each_cause_has_its_remedy(farm: Farm, project: Workspace, finished: Workspace) -> None:
+    """Killed as for want of memory until it has 600 MB; hangs once; a bug; a damaged input."""
+    greedy, slow, bug, damaged = SAMPLES
+    chosen = planned(farm, project, "causes")
+    does = f"""case "$TASK" in
+    *{greedy}*) [ $(sed -n 's/^Memory = //p' $_CONDOR_MACHINE_AD) -ge 600 ] || kill -9 $$ ;;
+    *{slow}*) grep -q '^LastHoldReasonSubCode = 124' $_CONDOR_JOB_AD || sleep 300 ;;
+    *{bug}*) kill -SEGV $$ ;;
+    esac"""
+    (stored,) = (farm.site.storage("fast") / "lake/cms").rglob(f"{damaged}.*.root")
+    resources = ("htcondor_request_mem_mb=400", "classad_NanolakeSeconds=40")
+    options = ["--set-resources", *(f"skim:{one}" for one in resources)]
+    flip_bit(stored, 0.1)
+    try:
+        with engine_that(project, "causes", does):
+            targets = [f"causes/{unit}" for unit in UNITS]
+            said = farm.run(project, *targets, *options, fails=True, **chosen)
+    finally:
+        flip_bit(stored, 0.1)
+    for cause in ("memory", "time"):
+        assert f"is held: cause: {cause}" in said
+    for name, cause in ((bug, "bug"), (damaged, "input")):
+        text = (project.folder / log("causes", "higgs4l", name)).read_text(errors="replace")
+        assert text.endswith(f"cause: {cause}\n") and f"cause: {cause}\n    remedy: " in said
+    rows = farm.pool.run("condor_history", "-limit", "4", "-af", "NumJobStarts", "ExitCode")
+    assert sorted(rows.splitlines()) == ["1 65", "1 70", "2 0", "2 0"]
+    assert have_the_bytes(project, "causes", finished, UNITS[:2])
+    farm.run(project, *(f"causes/{unit}" for unit in UNITS), **chosen)
+    assert have_the_bytes(project, "causes", finished, UNITS)
+
+
+def test_storage_that_comes_back_is_read(
+    farm: Farm, project: Workspace, finished: Workspace
+) -> None:
+    chosen = planned(farm, project, "back")
+    patient = ("--set-resources", "skim:classad_NanolakeBackoff=1")
+    farm.pool.faults.off("negotiator")
+    process = farm.begin(project, f"back/{UNITS[0]}", *patient, **chosen)
+    wait_until(lambda: process.poll() is not None or queue(farm.pool) == [IDLE])
+    farm.site.kill("fast")
+    try:
+        farm.pool.faults.on("negotiator")
+        wait_until(lambda: process.poll() is not None or queue(farm.pool) == [HELD])
+    finally:
+        farm.site.start("fast")
+    assert "is held: cause: storage" in farm.end(process, project)
+    assert have_the_bytes(project, "back", finished, UNITS[:1])
+
+
+def test_refused_token_stops_everything(
+    farm: Farm, project: Workspace, finished: Workspace
+) -> None:
+    chosen = planned(farm, project, "refused")
+    targets = [f"refused/{unit}" for unit in UNITS]
+    farm.pool.tokens(scope="storage.read:/nothing")
+    try:
+        said = farm.run(project, *targets, fails=True, **chosen)
+    finally:
+        farm.pool.tokens()
+    assert "the run stops: a credential is not good enough" in said
+    assert "remedy: renew the credential, then run again" in said
+    farm.run(project, *targets, **chosen)
+    assert have_the_bytes(project, "refused", finished, UNITS)
+
+
 def test_a_proxy_goes_with_the_job(farm: Farm, project: Workspace, finished: Workspace) -> None:
     chosen = ONE | {"lake": farm.lake("x509"), "results": "x509"}
     farm.run(project, ntuple("x509"), **chosen)
@@ -214,75 +290,7 @@ def test_what_is_on_the_submit_host_alone_is_refused(farm: Farm, project: Worksp
     assert not (project.folder / "none").exists()
 
 
-# --- tokens -------------------------------------------------------------------------------------
-
-LONG = bool(os.environ.get("NANOLAKE_LONG_TESTS"))
-# The seconds that a token lives, and after which the connection is cut; files of the unit.
-LIFETIME, CUTS, FILES = (120, (150, 270), 20) if LONG else (20, (24, 38), 3)
-RATE, EVENTS = 400_000, 200_000  # bytes a second, and events: a file takes a quarter of a minute
-
-
-def test_tokens_are_renewed_while_a_unit_runs(farm: Farm, tmp_path: Path) -> None:
-    """Each cut makes it log in anew, the last time when its first token is long refused."""
-    slow = slow_project(farm, tmp_path / "slow")
-    farm.pool.tokens(lifetime=LIFETIME, scope=READS)
-    options = [*APART, "--configfile", "chosen.yaml", "--nocolor"]
-    said = slow.folder / "said"
-    process = farm.start(slow, f"results/dimuon/units/{DIMUON}/0000.root", *options)
-    try:
-        with farm.site.wan("fast", delay=0, rate=RATE, port=farm.port):
-            wait_until(lambda: process.poll() is not None or queue(farm.pool) == ["2"], 90)
-            assert process.poll() is None, said.read_text()
-            first, started = given(farm), time.monotonic()
-            sleep_until(started + CUTS[0])
-        with farm.site.wan("fast", delay=0, rate=RATE, port=farm.port):
-            sleep_until(started + CUTS[1])
-        assert process.poll() is None, "the unit has ended too early"
-        with farm.site.wan("fast", delay=0, rate=RATE, port=farm.port):
-            assert process.wait(200) == 0, said.read_text()
-    finally:
-        process.kill()
-        farm.pool.tokens()
-    ledger = json.loads(unit(slow, "results", "json").read_text())
-    assert ledger["read"] == FILES * EVENTS
-    assert not any(file["failed"] for file in ledger["files"])
-    assert ledger["wall_seconds"] > CUTS[1]
-    write_private(tmp_path / "token", first)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("BEARER_TOKEN_FILE", str(tmp_path / "token"))
-        url = farm.site.url("fast", path="/lake/cms/slow0.root")
-        (attempt,) = preflight.probe([Dataset("slow", (url,))], {"kind": "token"})
-    assert attempt.state == "refused"
-
-
-def slow_project(farm: Farm, folder: Path) -> Workspace:
-    """A project with one unit, whose storage is behind a network of the test."""
-    stored = farm.site.storage("fast") / "lake/cms"
-    files = []
-    for number in range(FILES):
-        name = f"slow{number}.root"
-        generate_file(DIMUON, stored / name, events=EVENTS, seed=number, cluster_events=10_000)
-        url = f"root://localhost:{farm.port}//lake/cms/{name}"
-        files.append({"uri": url, "events": EVENTS})
-    project = new_project(folder)
-    datasets = yaml.safe_load((REPOSITORY / "config/datasets.yaml").read_text())
-    entry = datasets["analyses"]["dimuon"]["datasets"][DIMUON]
-    entry["places"] = {"portal": {"events": FILES * EVENTS, "files": files}}
-    dump(folder / "datasets.yaml", datasets)
-    credential = {"kind": "token", "audience": OF_STORAGE, "minutes": 0}
-    dump(folder / "lake.yaml", {"kind": "urls", "credential": credential})
-    chosen = {"analyses": ["dimuon"], "datasets": "datasets.yaml", "lake": "lake.yaml"}
-    dump(folder / "chosen.yaml", chosen | {"pool": SERVICE})
-    return project
-
-
-def given(farm: Farm) -> str:
-    """The token that the credential monitor has for jobs now."""
-    return (farm.pool.place() / "credentials" / farm.pool.user / "scitokens.use").read_text()
-
-
-def sleep_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
+# --- embargo -----------------------------------------------------------------------------------
 
 
 def test_embargoed_data_are_read_with_the_right_token_alone(
@@ -291,8 +299,12 @@ def test_embargoed_data_are_read_with_the_right_token_alone(
     embargo.keep_private([project.folder / "resources"])
     datasets = embargoed_datasets(project.folder, DIMUON)
     chosen = ONE | {"datasets": datasets, "lake": farm.lake("embargo"), "pool": SERVICE}
+    farm.run(project, "secret/dimuon/plan.json", **chosen, results="secret")
     farm.pool.tokens(scope="storage.read:/cms")
+    before = served(farm)
     said = farm.run(project, ntuple("secret"), fails=True, **chosen, results="secret")
+    # The submit host has looked at the first bytes of the file; the job has got none.
+    assert served(farm) - before <= FIRST_BYTES
     assert "permission denied" in said and "remedy:" in said
     assert not unit(project, "secret", "root").exists()
     assert not unit(project, "secret", "json").exists()
@@ -301,6 +313,23 @@ def test_embargoed_data_are_read_with_the_right_token_alone(
     made = (project.folder / ntuple("secret")).read_bytes()
     assert made == finished.products()[ntuple("x").partition("/")[2]]
     assert not (project.folder / ntuple("secret")).stat().st_mode & 0o077
+    ledger = json.loads(unit(project, "secret", "json").read_text())
+    wait_until(
+        lambda: (
+            print(ledger["bytes_read"], served(farm), before)
+            or served(farm) - before >= ledger["bytes_read"] > FIRST_BYTES
+        )
+    )
+
+
+FIRST_BYTES = 1024  # of each look at a file
+
+
+def served(farm: Farm) -> int:
+    """Bytes of embargoed files that the caches say they have served."""
+    records = map(json.loads, farm.site.monitoring.read_text().splitlines())
+    kinds = ("b_hit", "b_miss", "b_bypass")
+    return sum(r[kind] for r in records if "embargo" in r.get("lfn", "") for kind in kinds)
 
 
 # --- the canary ---------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from pools import (
     same,
     wait_until,
 )
-from sites import become, bring_up
+from sites import become
 from testbed import xrootd
 from testbed.condor import Pool
 from workspace import REPOSITORY, SMALL, Workspace, flip_bit
@@ -39,13 +39,6 @@ UNITS = tuple(f"results/higgs4l/units/{sample}/0000.root" for sample in SAMPLES)
 UNIT = UNITS[0]
 
 pytestmark = needs_plugin
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """One host that does everything."""
-    with brought_up(tmp_path_factory.mktemp("condor") / "pool") as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +139,6 @@ def test_full_scratch_space_is_waited_for(user: Workspace, finished: Workspace, 
 
 
 # --- storage and credentials ------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
-    found = bring_up(tmp_path_factory.mktemp("site") / "site")
-    yield found
-    xrootd.down(found.folder, delete=True)
 
 
 @pytest.fixture
@@ -314,12 +300,12 @@ def test_lost_host_is_replaced(shared: Workspace, finished: Workspace, hosts: Po
 def test_host_that_is_cut_off_for_a_while(
     shared: Workspace, finished: Workspace, hosts: Pool
 ) -> None:
-    with engine_that(shared, "higgs4l", "sleep 15"):
+    with engine_that(shared, "higgs4l", "sleep 20"):
         job = Coordinator(shared, *UNITS, pool=hosts)
         job.wait_until(lambda: execution(shared) == 3)
         host = where(hosts)
         hosts.faults.cut(host)
-        time.sleep(20)
+        time.sleep(30)
         hosts.faults.restore(host)
         job.end(seconds=240)
     assert not queue(hosts)

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 
 import pytest
-from clusters import OnLoginNode, brought_up, needs_plugin, queue, run, site_of
+from clusters import OnLoginNode, needs_plugin, queue, run, site_of
 from pools import as_user, forget, wait_until
 from sites import become
 from testbed.slurm import Cluster
@@ -21,14 +20,6 @@ SAMPLE = "SMHiggsToZZTo4L"
 NTUPLE = f"results/higgs4l/ntuples/{SAMPLE}.root"
 
 pytestmark = needs_plugin
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    # The folders of all tests are shared, as on a parallel file system.
-    shared = tmp_path_factory.getbasetemp()
-    with brought_up(tmp_path_factory.mktemp("slurm"), show=shared) as cluster:
-        yield cluster
 
 
 @pytest.fixture(autouse=True)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from sites import become, bring_up
+from sites import become
 from testbed import xrootd
 from workspace import DIMUON, SMALL, Workspace
 
 from nanolake import sources
 
 ONE = SMALL | {"analyses": ["dimuon"]}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
-    found = bring_up(tmp_path_factory.mktemp("site") / "site")
-    yield found
-    xrootd.down(found.folder, delete=True)
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,13 @@ if workflow.is_main_process:
     os.environ.setdefault("NANOLAKE_PYTHON", sys.executable)
 
 
-def travels(log, also=lambda wildcards: []):
+def travels(log, units=lambda wildcards: [], folder=None):
     """Resources of a job that HTCondor's plugin reads: what goes with it and comes back.
 
-    Its outputs, and what `also` names, come back if it succeeds, its log in any case: a job whose outputs are missing would
-    be held, and its cause be lost. Strings among these need the names of HTCondor's own attributes:
-    the plugin puts those of submit commands into quotes.
+    Its outputs come back if it succeeds, its log in any case: a job whose outputs are missing would
+    be held, and its cause be lost. Of a pack that fails the `units` that it has made come back, too, with all
+    of their `folder`, and go with it the next time. Strings among these need the names of HTCondor's
+    own attributes: the plugin puts those of submit commands into quotes.
     """
     found = {"classad_NanolakeSeconds": 60 * config["pool"]["minutes"]}
     if LUGGAGE.service:
@@ -37,13 +38,20 @@ def travels(log, also=lambda wildcards: []):
     if not APART:
         return found
 
+    def taken(wildcards):
+        return ",".join([*LUGGAGE.files(), *filter(exists, units(wildcards))])
+
     def returned(wildcards):
-        return ",".join([log.format(**dict(wildcards.items())), *also(wildcards)])
+        return ",".join([log.format(**dict(wildcards.items())), *units(wildcards)])
+
+    def returned_in_any_case(wildcards):
+        # Both are there: see profiles/condor/job.
+        return ",".join(["logs", *([folder(wildcards)] if folder else [])])
 
     return found | {
-        "htcondor_transfer_input_files": ",".join(LUGGAGE.files()),
+        "htcondor_transfer_input_files": taken,
         "htcondor_transfer_output_files": returned,
-        "classad_FailureFiles": "logs",  # which is there in any case: see profiles/condor/job
+        "classad_FailureFiles": returned_in_any_case,
         "classad_WhenToTransferOutput": "ON_SUCCESS",
         "classad_JobSuccessExitCode": 0,
     }

@@ -23,6 +23,7 @@ rule skim:
         # Not among the params: another scratch folder changes no number and re-runs nothing.
         **needs(mem_mb=1000, disk_mb=scratch_mb),
         **travels("logs/skim/{analysis}/{sample}/{unit}.log"),
+        runtime=job_minutes,
     params:
         key=job_keys,
         graph=graph("skim"),
@@ -48,13 +49,13 @@ rule skim_pack:
     threads: 1
     resources:
         **({"tmpdir": config["scratch"]} if config["scratch"] else {}),
-        **travels("logs/skim/{analysis}/pack-{pack}.log", also=pack_files),
+        **travels("logs/skim/{analysis}/pack-{pack}.log", pack_files, units_folder),
         mem_mb=pack_memory,
         disk_mb=scratch_mb,
         htcondor_request_mem_mb=pack_job_memory,
         htcondor_request_disk_mb=scratch_mb,
         mem_mb_per_cpu=pack_core_memory,
-        runtime=pack_minutes,
+        runtime=job_minutes,
     params:
         key=job_keys,
         units=units_folder,

@@ -15,6 +15,12 @@ REPLICAS = (
 MOST_JOBS = 16
 
 
+def on_slurm():
+    """Whether this process gives jobs to Slurm, which asks how long they will take."""
+    plugin = workflow.executor_plugin
+    return workflow.is_main_process and plugin is not None and plugin.name == "slurm"
+
+
 def pack_size(analysis):
     """How many units a job has; 1: units are jobs themselves.
 
@@ -22,8 +28,7 @@ def pack_size(analysis):
     """
     if config["pack"]:
         return config["pack"]
-    executor = workflow.executor_plugin
-    if executor is None or executor.name != "slurm":
+    if not on_slurm():
         return 1
     return -(-len(pack.members(plan(analysis))) // MOST_JOBS)
 
@@ -80,8 +85,14 @@ def _costs(folder):
     return estimate.costs(folder)
 
 
-def pack_minutes(wildcards, threads, attempt):
-    """Wall-clock minutes of a pack, by the units that were made before."""
+def job_minutes(wildcards, threads, attempt):
+    """Wall-clock minutes that a job of units asks for, by the units that were made before.
+
+    Raises:
+        WorkflowError: The credential with which it reads ends before: it is not submitted.
+    """
+    if not on_slurm():
+        return 60
     events = [unit["range"][1] - unit["range"][0] for _, unit in of_job(wildcards)]
     known = _costs(units_folder(wildcards))
     minutes = estimate.minutes(events, known, cores=threads, attempt=attempt)
@@ -90,10 +101,9 @@ def pack_minutes(wildcards, threads, attempt):
 
 
 def require_lifetime(minutes):
-    """On Slurm, a credential with which a job reads must be good for the time that it asks for."""
-    slurm = workflow.is_main_process and workflow.executor_plugin.name == "slurm"
+    """A credential with which a job reads must be good for the time that the job asks for."""
     need = config["lake"]["credential"]
-    if not slurm or not need or config["lake"]["read"]["prestage"]:
+    if not need or config["lake"]["read"]["prestage"]:
         return
     from nanolake import preflight
 
