@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pools import engine_that, forget, wait_until
-from sites import become, bring_up
+from sites import become
 from testbed import xrootd
 from workspace import SMALL, Workspace, flip_bit
 
@@ -222,13 +222,6 @@ def at_work(workspace: Workspace) -> bool:
 
 
 # --- a lake with tokens -------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
-    found = bring_up(tmp_path_factory.mktemp("site") / "site")
-    yield found
-    xrootd.down(found.folder, delete=True)
 
 
 def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,16 @@ def _of_a_batch_system(
     }
 
 
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Once imported, dask_jobqueue 0.9 lets an interrupt end the process: in a lab, the kernel."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _profile(name: str) -> dict[str, Any]:
     """`default-resources` of a profile."""
     found: dict[str, Any] = settings.load_yaml(PROJECT / "profiles" / name / "config.yaml")
@@ -160,7 +171,8 @@ def _condor(
     interface: str | None,
     options: dict[str, Any],
 ) -> Any:
-    from dask_jobqueue import HTCondorCluster
+    with _interrupts_kept():
+        from dask_jobqueue import HTCondorCluster
 
     service, need = config["pool"]["token_service"], config["lake"]["credential"]
     directives = {
@@ -189,7 +201,8 @@ def _slurm(
     interface: str | None,
     options: dict[str, Any],
 ) -> Any:
-    from dask_jobqueue import SLURMCluster
+    with _interrupts_kept():
+        from dask_jobqueue import SLURMCluster
 
     from nanolake.batch import slurm_queue
 
