@@ -16,6 +16,7 @@ import requests
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from site_clients import session
+from testbed import xrootd
 from testbed.xrootd import Site
 
 BACK = "http://127.0.0.1:8000/hub/oauth_callback"
@@ -157,3 +158,24 @@ def test_its_log_and_files_keep_secrets(client: Client, site: Site) -> None:
         assert str(secret) not in log or not isinstance(secret, str) or len(secret) < 10
     for name in ("users.json", "clients.json", "wlcg.key"):
         assert Path(site.folder, "issuer", name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_lake_knows_its_users_by_their_tokens(client: Client, site: Site) -> None:
+    url = xrootd.lake.up(site).url
+    given = client.redeem(client.code()).json()["access_token"]
+
+    def ask(token: str) -> tuple[int, str]:
+        who = requests.get(f"{url}/accounts/whoami", headers={"X-Rucio-Auth-Token": token})
+        return who.status_code, who.json().get("account", "")
+
+    assert ask(given) == (200, "analyst")
+    assert ask(site.token(scope="openid", subject="guest")) == (200, "guest")
+    for wrong in (
+        {"scope": "storage.read:/cms"},
+        {"audience": "https://elsewhere"},
+        {"issuer": "evil"},
+        {"key": "evil"},
+        {"lifetime": -10},
+        {"subject": "stranger"},
+    ):
+        assert ask(site.token(**{"scope": "openid", **wrong})) == (401, "")
