@@ -63,7 +63,7 @@ class IAM(GenericOAuthenticator):
         """Note when the token is to be renewed."""
         if "renew_at" not in token_info and "expires_in" in token_info:
             life = token_info["expires_in"]
-            token_info["renew_at"] = time.time() + max(life - RENEW, life / 10)
+            token_info["renew_at"] = time.time() + max(life - RENEW, life / 20)
         return super().build_auth_state_dict(token_info, user_info)
 
     async def token_to_user(self, token_info: dict) -> dict:
@@ -126,7 +126,7 @@ class Lab(batchspawner.BatchSpawnerBase):
         """Start a lab that has its token from the beginning."""
         state = await self.user.get_auth_state()
         self._subject = state[self.authenticator.user_auth_state_key]["preferred_username"]
-        await self._put(self.key_file, self.api_token)
+        await self._put(self.key_file, content=self.api_token)
         await self._put_token(state["access_token"])
         return await super().start()
 
@@ -143,8 +143,9 @@ class Lab(batchspawner.BatchSpawnerBase):
     async def stop(self, now: bool = False) -> None:
         """Stop the lab; token and key go with it."""
         await super().stop(now)
-        await self._put(self.key_file, "")
-        await self._put_token("")
+        for path in (self.key_file, self.token_file):
+            await self._put("--remove", path)
+        self._written = ""
 
     async def _renew(self) -> None:
         found = await self.authenticator.refresh_user(self.user)
@@ -158,12 +159,13 @@ class Lab(batchspawner.BatchSpawnerBase):
             await self._put_token(state["access_token"])
 
     async def _put_token(self, token: str) -> None:
-        await self._put(self.token_file, token)
+        await self._put(self.token_file, content=token)
         self._written = token
 
-    async def _put(self, path: str, content: str) -> None:
+    async def _put(self, *arguments: str, content: str = "") -> None:
+        """Run put-secret as the user."""
         prefix = shlex.split(self.exec_prefix.format(username=self.user.name))
-        command = shlex.join([*prefix, str(HERE / "put-secret"), path])
+        command = shlex.join([*prefix, str(HERE / "put-secret"), *arguments])
         await self.run_command(command, input=content, env={"PATH": os.environ["PATH"]})
 
 

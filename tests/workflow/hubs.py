@@ -120,7 +120,7 @@ def brought_up(
         "USERS": str(folder / "users.yaml"), "PREFIX": "", "HOME": str(hub.home),
         "PROXY": str(PROXY), "ACCOUNT": cluster.account, "PARTITION": "m100_usr_prod",
         "ARGUMENTS": "--allow-root", "RUNTIME": "00:30:00", "POLL": "5",
-        "LAKE": str(site.folder / "lakes/token.yaml"), **settings,
+        **settings,
     }  # fmt: skip
     env = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     env |= {f"NANOLAKE_HUB_{name}": value for name, value in given.items()}

@@ -5,12 +5,18 @@ All of it is real; the browser is outside of the cluster, as users are.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+import requests
 from clusters import brought_up, queue, site_of
 from hubs import Hub, browser, needs_browser, needs_hub, needs_proxy, with_a_network
 from hubs import brought_up as hub_up
@@ -54,16 +60,22 @@ def hub(
 ) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     site = site_of(cluster)
-    own = {"FOLDER": str(workspace.folder), "RENEW": str(RENEW)}
+    (workspace.folder / "lake.yaml").symlink_to(site.folder / "lakes/token.yaml")
+    own = {"FOLDER": str(workspace.folder), "RENEW": str(RENEW), "LAKE": "lake.yaml"}
     with hub_up(folder, cluster, site, lifetime=LIFETIME, **own) as hub:
         yield hub
     print(hub.log.read_text())
 
 
-@pytest.fixture
-def page(tmp_path: Path, cluster: Cluster) -> Iterator[Chrome]:
-    with browser(tmp_path, site_of(cluster)) as driver:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, hub: Hub) -> Iterator[Chrome]:
+    """The browser of a user who has logged in and has a lab; at the end there is no job of it."""
+    with browser(tmp_path_factory.mktemp("browser"), site_of(cluster)) as driver:
+        log_in(driver, hub, site_of(cluster), "/hub/spawn")
+        find(driver, "#jp-main-dock-panel", 120)
         yield driver
+        if queue(cluster):
+            stop(driver, hub)
 
 
 def write_notebook(path: Path, *cells: str) -> None:
@@ -90,62 +102,151 @@ def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
     find(page, "button").click()
 
 
+def open_notebook(page: Chrome, hub: Hub, name: str) -> None:
+    """Open a notebook, and nothing else, in the lab; its kernel is there."""
+    page.get(f"{hub.url}/user/root/lab/tree/notebooks/{name}?reset")
+    find(page, ".jp-Notebook .jp-InputArea-prompt")
+    find(page, ".jp-Notebook-ExecutionIndicator[data-status=idle]")
+
+
 def choose(page: Chrome, menu: str, item: str) -> None:
     """Choose an item of one of the lab's menus, as a user does."""
-    from selenium.webdriver.common.by import By
+    for within, label in ((".lm-MenuBar-item", menu), (".lm-Menu-item", item)):
 
-    def click(within: str, text: str) -> None:
-        find(page, within)
-        (one,) = [
-            label
-            for label in page.find_elements(By.CSS_SELECTOR, f"{within} .lm-MenuBar-itemLabel,"
-                                            f"{within} .lm-Menu-itemLabel")
-            if label.text == text
-        ]  # fmt: skip
-        one.click()
+        def one(within: str = within, label: str = label) -> Any:
+            found = page.find_elements("css selector", within)
+            return next((one for one in found if one.text.splitlines()[:1] == [label]), None)
 
-    click(".lm-MenuBar", menu)
-    click(".lm-Menu", item)
+        wait_until(one)
+        one().click()
 
 
 def run_all(page: Chrome, seconds: float = 240) -> None:
     """Run the notebook that is open; none of its cells fails."""
-    from selenium.webdriver.common.by import By
-
     choose(page, "Run", "Run All Cells")
 
     def done() -> bool:
-        prompts = [one.text for one in page.find_elements(By.CSS_SELECTOR, ".jp-InputArea-prompt")]
-        errors = page.find_elements(By.CSS_SELECTOR, '[data-mime-type*="stderr"], .jp-RenderedText')
-        said = [one.text for one in errors]
+        prompts = [one.text for one in page.find_elements("css selector", ".jp-InputArea-prompt")]
+        said = [one.text for one in page.find_elements("css selector", ".jp-RenderedText")]
         assert not any("Traceback" in text for text in said), said
         return bool(prompts) and all(text.strip("[]: ").isdigit() for text in prompts)
 
     wait_until(done, seconds)
 
 
+def stop(page: Chrome, hub: Hub) -> None:
+    """Stop the lab, as a user does."""
+    page.get(f"{hub.url}/hub/home")
+    find(page, "#stop").click()
+    wait_until(lambda: page.find_element("id", "start").text == "Start My Server")
+
+
+def rows(page: Chrome) -> list[str]:
+    return [row.text for row in page.find_elements("css selector", ".jp-Notebook tbody tr")]
+
+
 def test_from_log_in_to_a_plot_in_the_lake(
     hub: Hub, cluster: Cluster, workspace: Workspace, page: Chrome, tmp_path: Path
 ) -> None:
-    site = site_of(cluster)
-    lake_file = site.folder / "lakes/token.yaml"
+    assert cluster.run("squeue", "--noheader", "--format=%j %T %u").split() == [
+        "lab", "RUNNING", "root",
+    ]  # fmt: skip
     write_notebook(
-        workspace.folder / "notebooks/day.ipynb",
-        "import nanolake\n"
-        f"analysis = nanolake.analysis('dimuon', lake={str(lake_file)!r}, **{SMALL})\n"
+        workspace.folder / "notebooks/dimuon.ipynb",
+        "%matplotlib inline\nimport nanolake\n\n"
+        f"analysis = nanolake.analysis('dimuon', lake='lake.yaml', **{SMALL})\n"
         "result = analysis.run()",
         "result.plot()",
         "result.publish()[['did', 'rse', 'bytes']]",
     )
-    log_in(page, hub, site, "/hub/spawn?next=/user/root/lab/tree/notebooks/day.ipynb")
-    find(page, ".jp-Notebook", 120)
-    page.save_screenshot(str(tmp_path / "lab.png"))
-    print(page.current_url, cluster.run("squeue"))
-    try:
-        run_all(page)
-    finally:
-        page.save_screenshot(str(tmp_path / "ran.png"))
-        (tmp_path / "page.html").write_text(page.page_source)
+    open_notebook(page, hub, "dimuon.ipynb")
+    run_all(page)
+    picture = find(page, ".jp-RenderedImage img")
+    assert page.execute_script("return arguments[0].naturalWidth", picture) > 300
+    published = json.loads(workspace.path("dimuon/published.json").read_text())["files"]
+    assert len(rows(page)) == len(published) > 3
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    page.save_screenshot(str(tmp_path / "hub.png"))
+    # The lake has them: asked by another, who is its own client.
+    script = """
+import json, sys
+from rucio.client import Client
+dids = [dict(zip(("scope", "name"), did.split(":"))) for did in sys.argv[1:]]
+found = {f"{r['scope']}:{r['name']}": [r["bytes"], r["rses"]] for r in Client().list_replicas(dids)}
+print(json.dumps(found))
+"""
+    config = str(xrootd.lake.folder(site_of(cluster)) / "clients/analyst/rucio.cfg")
+    command = [sys.executable, "-c", script, *(one["did"] for one in published)]
+    done = subprocess.run(
+        command, env=os.environ | {"RUCIO_CONFIG": config}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    known = json.loads(done.stdout)
+    for one in published:
+        size, rses = known[one["did"]]
+        assert size == one["bytes"] and list(rses) == ["CHEAP-ANALYSIS"]
+
+
+def test_the_token_is_renewed_and_is_nowhere_but_in_its_file(
+    hub: Hub, cluster: Cluster, page: Chrome
+) -> None:
+    token = hub.home / ".nanolake/hub.token"
+    seen = {token.read_text()}
+    wait_until(lambda: seen.add(token.read_text()) or len(seen) > 2, 120)
+    assert token.stat().st_mode & 0o777 == 0o600
+    url = lake.find(xrootd.lake.folder(site_of(cluster))).url
+    header = {"X-Rucio-Auth-Token": token.read_text()}
+    assert requests.get(f"{url}/accounts/whoami", headers=header).json()["account"] == "analyst"
+    secrets = {*seen, (hub.home / ".nanolake/hub.key").read_text()}
+    (job,) = cluster.run("squeue", "--noheader", "--format=%i").split()
+    said = [
+        hub.log.read_text(),
+        *(path.read_text() for path in (hub.home / ".nanolake").glob("lab_*.log")),
+        cluster.run("scontrol", "--details", "show", "job", job),
+        cluster.run("scontrol", "write", "batch_script", job, "-"),
+        *(text(path) for path in Path("/proc").glob("[0-9]*/cmdline")),
+    ]
+    lab = [text(path) for path in Path("/proc").glob("[0-9]*/environ")]
+    lab = [one for one in lab if f"SLURM_JOB_ID={job}\0" in one and str(token) in one]
+    assert lab
+    for secret in secrets:
+        assert not [one for one in said if secret in one]
+    for secret in seen:
+        assert not [one for one in lab if secret in one]
+
+
+def text(path: Path) -> str:
+    """A file of a process that may have ended meanwhile."""
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace")
+    return ""
+
+
+def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page: Chrome) -> None:
+    write_notebook(
+        workspace.folder / "notebooks/dask.ipynb",
+        f"import nanolake\nanalysis = nanolake.analysis('dimuon', lake='lake.yaml', **{SMALL})\n"
+        "cluster = analysis.cluster('local', maximum=1)\nprint('at', cluster.dashboard_link)",
+    )
+    open_notebook(page, hub, "dask.ipynb")
+    run_all(page)
+    (link,) = [
+        one.text.split()[1]
+        for one in page.find_elements("css selector", ".jp-RenderedText")
+        if one.text.startswith("at ")
+    ]
+    assert link.startswith("/user/root/proxy/")
+    page.get(hub.url + link)
+    wait_until(lambda: "Dask: Status" in page.title)
+    find(page, "canvas, .bk-Figure", 30)
+
+
+def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -> None:
+    stop(page, hub)
+    assert not queue(cluster)
+    assert not list((hub.home / ".nanolake").glob("hub.*"))
+    find(page, "#logout").click()
+    # The issuer asks for the password again.
     page.get(f"{hub.url}/hub/home")
-    find(page, "#stop").click()
-    wait_until(lambda: not queue(cluster))
+    find(page, "input[name=password]")
+    assert page.current_url.startswith(site_of(cluster).issuer)
