@@ -125,6 +125,7 @@ def brought_up(
     env = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     env |= {f"NANOLAKE_HUB_{name}": value for name, value in given.items()}
     env |= {
+        "PATH": f"{os.environ['PATH']}:{xrootd.install.program('xrdcp').parent}",
         "RUCIO_CONFIG": str(xrootd.lake.client_file(site)),
         "X509_CERT_DIR": str(site.authorities),
         "SSL_CERT_FILE": str(site.folder / "authority/ca.pem"),

@@ -94,6 +94,17 @@ def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
     return WebDriverWait(page, seconds).until(condition, f"no {selector} at {page.current_url}")
 
 
+def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
+    """An element of the page that is seen and says just this, now or soon."""
+
+    def one() -> Any:
+        found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
+        return next((element for element in found if element.is_displayed()), None)
+
+    wait_until(one, seconds)
+    return one()
+
+
 def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
     page.get(f"{hub.url}{path}")
     find(page, "input[name=username]").send_keys("analyst")
@@ -165,8 +176,10 @@ def test_from_log_in_to_a_plot_in_the_lake(
     assert page.execute_script("return arguments[0].naturalWidth", picture) > 300
     published = json.loads(workspace.path("dimuon/published.json").read_text())["files"]
     assert len(rows(page)) == len(published) > 3
+    page.set_window_size(1400, 1750)
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
     page.save_screenshot(str(tmp_path / "hub.png"))
+    page.set_window_size(1400, 1000)
     # The lake has them: asked by another, who is its own client.
     script = """
 import json, sys
@@ -239,6 +252,44 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
     page.get(hub.url + link)
     wait_until(lambda: "Dask: Status" in page.title)
     find(page, "canvas, .bk-Figure", 30)
+
+
+def test_a_file_of_the_lake_is_found_in_the_lab_and_opened(
+    hub: Hub, workspace: Workspace, page: Chrome
+) -> None:
+    published = json.loads(workspace.path("dimuon/published.json").read_text())["files"]
+    (did,) = [one["did"] for one in published if one["path"].endswith("cutflow.csv")]
+    write_notebook(workspace.folder / "notebooks/rucio.ipynb", "print('nothing')")
+    open_notebook(page, hub, "rucio.ipynb")
+    find(page, '.lm-TabBar-tab[data-id="rucio-jupyterlab:panel"]').click()
+    find(page, 'input[placeholder="Enter a Data Identifier (DID)"]').send_keys(did, "\n")
+    for said in (did, "Make Available"):
+        find_text(page, said).click()
+    # What the extension says of it, with the path that a notebook is to open.
+    ask = (
+        "const done = arguments[1]; fetch(arguments[0], {headers: {'X-XSRFToken':"
+        "document.cookie.match(/_xsrf=([^;]*)/)?.[1] ?? ''}})"
+        ".then(answer => answer.json()).then(done)"
+    )
+    url = f"{hub.url}/user/root/rucio-jupyterlab/did?namespace=lake&did={did}"
+
+    def details() -> Any:
+        return page.execute_async_script(ask, url)
+
+    wait_until(lambda: details()[0]["status"] not in ("NOT_AVAILABLE", "REPLICATING"))
+    (file,) = details()
+    assert file["status"] == "OK", file
+    find_text(page, "Available")
+    assert Path(file["path"]).is_relative_to(hub.home)
+    write_notebook(
+        workspace.folder / "notebooks/open.ipynb",
+        f"import pandas\nprint('steps', *pandas.read_csv({file['path']!r})['step'])",
+    )
+    open_notebook(page, hub, "open.ipynb")
+    run_all(page)
+    lines = workspace.path("dimuon/cutflow.csv").read_text().splitlines()[1:]
+    steps = [line.split(",")[1] for line in lines]
+    find_text(page, " ".join(["steps", *steps]))
 
 
 def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -> None:

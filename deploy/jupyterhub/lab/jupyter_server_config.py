@@ -21,5 +21,8 @@ with contextlib.chdir(os.environ["NANOLAKE_FOLDER"]):
     given = config.load_yaml("config/config.yaml")
     if chosen := os.environ.get("NANOLAKE_LAKE"):
         given["lake"] = chosen
-    for name, values in lab.settings(config.resolve(given)["lake"]).items():
-        c[name].update(values)
+    lake = config.resolve(given)["lake"]
+for name, values in lab.settings(lake).items():
+    c[name].update(values)
+if "RucioConfig" in c:
+    lab.log_in(lake["name"], lab.client_section(lake))

@@ -10,6 +10,7 @@ import configparser
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ from nanolake.lake import session
 PROJECT = Path(__file__).resolve().parents[3]
 OWN = Path(".snakemake/nanolake/lab")  # configuration of this machine's lab, 0700
 NOTEBOOKS = "/lab/tree/notebooks"
+# Settings of every user until changed: JupyterLab is to ask nobody outside for news of itself.
+QUIET = {
+    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}
+}
+_LABS = "labconfig/default_setting_overrides.json"
 
 
 def settings(lake: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,9 +40,8 @@ def settings(lake: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LakeError: Its rucio.cfg cannot be used.
     """
-    quiet = {"news_url": None, "check_for_updates_class": "jupyterlab.NeverCheckForUpdate"}
-    found: dict[str, Any] = {"LabApp": quiet}
-    if lake["kind"] in ("embedded", "rucio"):
+    found: dict[str, Any] = {}
+    if config_lake.has_rucio({"lake": lake}):
         client = client_section(lake)
         found["RucioConfig"] = {
             "instances": [instance(str(lake["name"]), client)],
@@ -91,6 +96,33 @@ def instance(name: str, client: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def log_in(name: str, client: Mapping[str, str]) -> None:
+    """Give Rucio's extension the credentials of rucio.cfg: it asks for them in its settings else.
+
+    With a token these are the word that there is one. The extension keeps them in a database of
+    its own, whose folder is made private.
+
+    Args:
+        name: Of the lake.
+        client: See `client_section`.
+    """
+    from rucio_jupyterlab import db
+
+    kind = client["auth_type"]
+    needed = {
+        "oidc": {"token_path": ""},
+        "userpass": {key: client.get(key, "") for key in ("username", "password", "account")},
+        "x509_proxy": {"proxy": os.environ.get("X509_USER_PROXY", ""),
+                       "account": client.get("account", "")},
+    }  # fmt: skip
+    os.chmod(db.dir_path, 0o700)
+    kept = db.get_db()
+    kept.set_active_instance(name)
+    kept.set_active_auth_method(kind)
+    if kind in needed:
+        kept.set_rucio_auth_credentials(namespace=name, auth_type=kind, params=needed[kind])
+
+
 def own_client(template: str, target: Path, *, token: str, account: str) -> Path:
     """Write the rucio.cfg of one user, who has a token in a file.
 
@@ -128,13 +160,15 @@ def start(lake_name: str | None, *, port: int, browser: bool) -> int:
     given = configuration.load_yaml("config/config.yaml")
     lake = configuration.resolve(given | ({"lake": lake_name} if lake_name else {}))["lake"]
     with session.running(lake):
+        if config_lake.has_rucio({"lake": lake}):
+            log_in(str(lake["name"]), client_section(lake))
         OWN.mkdir(mode=0o700, parents=True, exist_ok=True)
         OWN.chmod(0o700)
-        config = OWN / "jupyter_server_config.json"
-        with _private(config) as file:
-            json.dump(settings(lake), file, indent=2)
+        for name, content in (("jupyter_server_config.json", settings(lake)), (_LABS, QUIET)):
+            with _private(OWN / name) as file:
+                json.dump(content, file, indent=2)
         command = [
-            *(sys.executable, "-m", "jupyterlab", f"--config={config}"),
+            *(sys.executable, "-m", "jupyterlab"),
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"),
             *(f"--ServerApp.root_dir={Path.cwd()}", f"--LabApp.default_url={NOTEBOOKS}"),
             *([] if browser else ["--no-browser"]),
@@ -148,10 +182,17 @@ def start(lake_name: str | None, *, port: int, browser: bool) -> int:
 
 def _environment(lake: Mapping[str, Any]) -> dict[str, str]:
     """What a lab and its kernels know beside what the user's shell knows."""
-    found = {"NANOLAKE_FOLDER": str(Path.cwd())}
-    if lake["kind"] in ("embedded", "rucio"):
+    paths = [str(OWN.resolve()), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    found = {
+        "NANOLAKE_FOLDER": str(Path.cwd()),
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths)),
+    }
+    if config_lake.has_rucio({"lake": lake}):
         path = config_lake.client_settings(lake)["rucio_config"]
         found |= {"RUCIO_CONFIG": os.path.abspath(path)} if path else {}
+    programs = PROJECT / ".xrootd/bin"  # those of envs/setup xrootd
+    if not shutil.which("xrdcp") and programs.is_dir():
+        found["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(programs)])
     return found
 
 
