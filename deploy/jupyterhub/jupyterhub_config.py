@@ -24,6 +24,8 @@ from traitlets import default
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
+# What labs have of the hub's own environment.
+KEEP = "RUCIO_CONFIG X509_CERT_DIR SLURM_CONF CINECA_SCRATCH CONDOR_CONFIG"
 KEYS = ("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 
 
@@ -230,7 +232,7 @@ c.Spawner.default_url = "/lab/tree/notebooks"
 c.Spawner.poll_interval = POLL
 c.Spawner.start_timeout = 600
 c.Spawner.http_timeout = 120
-c.Spawner.env_keep = ["LANG", "TZ", *setting("KEEP", "RUCIO_CONFIG X509_CERT_DIR").split()]
+c.Spawner.env_keep = ["LANG", "TZ", *setting("KEEP", KEEP).split()]
 c.Spawner.environment = {
     "PATH": f"{LAB / 'bin'}:{os.environ['PATH']}",
     "JUPYTER_CONFIG_PATH": str(HERE / "lab"),
@@ -238,6 +240,7 @@ c.Spawner.environment = {
     "DASK_DISTRIBUTED__DASHBOARD__LINK": "{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status",
 }
 c.BatchSpawnerBase.exec_prefix = PREFIX
+c.BatchSpawnerRegexStates.state_exechost_exp = setting("HOST", "")
 c.BatchSpawnerBase.batchspawner_singleuser_cmd = str(LAB / "bin/batchspawner-singleuser")
 c.BatchSpawnerBase.req_memory = setting("MEMORY", "4000")  # MB
 c.BatchSpawnerBase.req_nprocs = setting("CORES", "2")
@@ -261,4 +264,18 @@ c.SlurmSpawner.batch_script = """#!/bin/bash
 set -eu
 umask 077
 exec srun {{cmd}}
+"""
+# As batchspawner's own; its files are where only the user looks.
+c.CondorSpawner.batch_script = """
+Executable = /bin/sh
+Arguments = "-c 'exec {{cmd}}'"
+Request_Memory = {{memory}}
+Request_Cpus = {{nprocs}}
+Initialdir = {{homedir}}
+Output = {{homedir}}/.nanolake/lab.out
+Error = {{homedir}}/.nanolake/lab.log
+Should_Transfer_Files = No
+GetEnv = True
+{{options}}
+Queue
 """

@@ -1,4 +1,4 @@
-"""The hub of deploy/jupyterhub on the login node of a cluster, and a browser outside of it."""
+"""The hub of deploy/jupyterhub on a cluster or pool of the test-bed, and a browser outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pools import wait_until
 from testbed import xrootd
+from testbed.condor import Pool
 from testbed.configuration import free_port
 from testbed.slurm import Cluster, state
 from testbed.slurm.gateway import Offer
@@ -93,52 +94,101 @@ class Hub:
         self.url = f"http://127.0.0.1:{port}"
         self.state, self.home, self.log = folder / "state", folder / "home", folder / "hub.log"
 
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/hub/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
 
 @contextmanager
 def brought_up(
-    folder: Path, cluster: Cluster, site: xrootd.Site, *, lifetime: float = 3600, **settings: str
+    folder: Path,
+    site: xrootd.Site,
+    *,
+    inside: str,
+    run: Callable[..., list[str]],
+    lifetime: float = 3600,
+    variables: Mapping[str, str] | None = None,
+    **settings: str,
 ) -> Iterator[Hub]:
-    """The hub, a client of the site's issuer, on the login node of a cluster."""
+    """The hub, a client of the site's issuer.
+
+    Args:
+        folder: Its own.
+        site: Whose issuer and lake it uses.
+        inside: Where labs find it.
+        run: Gives the command that runs another where jobs are submitted.
+        lifetime: Seconds that its users' tokens are good.
+        variables: More of its environment.
+        settings: More settings, or in place of those of the test-bed.
+    """
     hub = Hub(folder, free_port(0))
-    hub.state.mkdir(mode=0o700, parents=True)
-    hub.home.mkdir(mode=0o700)
-    (hub.home / ".nanolake").mkdir(mode=0o700)
+    for place in (hub.state, hub.home, hub.home / ".nanolake"):
+        place.mkdir(mode=0o700, parents=True)
     secret = site.register("hub", f"{hub.url}/hub/oauth_callback", lifetime=lifetime)
     (hub.state / "client_secret").touch(0o600)
     (hub.state / "client_secret").write_text(secret)
     (folder / "users.yaml").write_text("analyst: root\n")
     given = {
-        "URL": hub.url, "BIND": hub.url, "INSIDE": f"http://{cluster.known.login.address}:8081",
-        "STATE": str(hub.state), "ISSUER": site.issuer, "CLIENT": "hub",
-        "AUDIENCE": xrootd.configuration.AUDIENCE, "SCOPES": " ".join(scopes(site)),
-        "USERS": str(folder / "users.yaml"), "PREFIX": "", "HOME": str(hub.home),
-        "PROXY": str(PROXY), "ACCOUNT": cluster.account, "PARTITION": "m100_usr_prod",
-        "ARGUMENTS": "--allow-root", "RUNTIME": "00:30:00", "POLL": "5",
-        **settings,
+        "URL": hub.url, "BIND": hub.url, "INSIDE": inside, "STATE": str(hub.state),
+        "PROXY": str(PROXY), "PROXY_API": f"http://127.0.0.1:{free_port(0)}",
+        "ISSUER": site.issuer, "CLIENT": "hub", "AUDIENCE": xrootd.configuration.AUDIENCE,
+        "SCOPES": " ".join(scopes(site)), "USERS": str(folder / "users.yaml"), "PREFIX": "",
+        "HOME": str(hub.home), "ARGUMENTS": "--allow-root", "POLL": "5", **settings,
     }  # fmt: skip
     env = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     env |= {f"NANOLAKE_HUB_{name}": value for name, value in given.items()}
     env |= {
-        "PATH": f"{os.environ['PATH']}:{xrootd.install.program('xrdcp').parent}",
         "RUCIO_CONFIG": str(xrootd.lake.client_file(site)),
         "X509_CERT_DIR": str(site.authorities),
         "SSL_CERT_FILE": str(site.folder / "authority/ca.pem"),
+        **(variables or {}),
     }
-    command = [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)]
-    with hub.log.open("wb") as log, from_outside(cluster, hub.port):
-        started = subprocess.Popen(
-            cluster.on_login_node(command, cwd=hub.state), env=env, stdout=log, stderr=log
-        )
-        with ended(started):
-            wait_until(lambda: hub.answers() or started.poll() is not None, 60)
-            assert started.poll() is None, hub.log.read_text()
-            yield hub
+    env["PATH"] += f":{xrootd.install.program('xrdcp').parent}"
+    command = run([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], cwd=hub.state)
+    with hub.log.open("wb") as log:
+        started = subprocess.Popen(command, env=env, cwd=hub.state, stdout=log, stderr=log)
+    with ended(started):
+        yield hub
+
+
+@contextmanager
+def on_slurm(folder: Path, cluster: Cluster, site: xrootd.Site, **options: Any) -> Iterator[Hub]:
+    """A hub on the login node of a cluster; browsers find it on this machine."""
+    own = {"ACCOUNT": cluster.account, "PARTITION": "m100_usr_prod", "RUNTIME": "00:30:00"}
+    inside = f"http://{cluster.known.login.address}:8081"
+    run = cluster.on_login_node
+    with (
+        brought_up(folder, site, inside=inside, run=run, **(own | options)) as hub,
+        from_outside(cluster, hub.port),
+    ):
+        answers(hub)
+        yield hub
+
+
+@contextmanager
+def on_condor(folder: Path, pool: Pool, site: xrootd.Site, **options: Any) -> Iterator[Hub]:
+    """A hub on the submit host of a pool, which is this machine."""
+    inside, variables = f"http://127.0.0.1:{free_port(0)}", pool.environment()
+    options = {
+        "BATCH": "condor",
+        "HOST": "127.0.0.1",
+        "variables": variables,
+        "run": pool.on_submit_host,
+    } | options
+    with brought_up(folder, site, inside=inside, **options) as hub:
+        answers(hub)
+        yield hub
+
+
+def answers(hub: Hub) -> None:
+    """Wait until a hub answers."""
+
+    def healthy() -> bool:
+        try:
+            return requests.get(f"{hub.url}/hub/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait_until(healthy, 60)
+    except AssertionError:
+        raise AssertionError(hub.log.read_text()) from None
 
 
 def scopes(site: xrootd.Site) -> list[str]:
@@ -169,3 +219,51 @@ def browser(folder: Path, site: xrootd.Site) -> Iterator[Chrome]:
         yield driver
     finally:
         driver.quit()
+
+
+def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
+    """An element that is seen, now or soon."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support import expected_conditions
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    condition = expected_conditions.element_to_be_clickable((By.CSS_SELECTOR, selector))
+    return WebDriverWait(page, seconds).until(condition, f"no {selector} at {page.current_url}")
+
+
+def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
+    """An element of the page that is seen and says just this, now or soon."""
+
+    def one() -> Any:
+        found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
+        return next((element for element in found if element.is_displayed()), None)
+
+    wait_until(one, seconds)
+    return one()
+
+
+def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
+    page.get(f"{hub.url}{path}")
+    find(page, "input[name=username]").send_keys("analyst")
+    assert page.current_url.startswith(site.issuer)
+    find(page, "input[name=password]").send_keys(site.password("analyst"))
+    find(page, "button").click()
+
+
+def choose(page: Chrome, menu: str, item: str) -> None:
+    """Choose an item of one of the lab's menus, as a user does."""
+    for within, label in ((".lm-MenuBar-item", menu), (".lm-Menu-item", item)):
+
+        def one(within: str = within, label: str = label) -> Any:
+            found = page.find_elements("css selector", within)
+            return next((one for one in found if one.text.splitlines()[:1] == [label]), None)
+
+        wait_until(one)
+        one().click()
+
+
+def stop(page: Chrome, hub: Hub) -> None:
+    """Stop the lab, as a user does."""
+    page.get(f"{hub.url}/hub/home")
+    find(page, "#stop").click()
+    wait_until(lambda: page.find_element("id", "start").text == "Start My Server")

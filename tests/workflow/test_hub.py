@@ -18,8 +18,20 @@ import nbformat
 import pytest
 import requests
 from clusters import brought_up, queue, site_of
-from hubs import Hub, browser, needs_browser, needs_hub, needs_proxy, with_a_network
-from hubs import brought_up as hub_up
+from hubs import (
+    Hub,
+    browser,
+    choose,
+    find,
+    find_text,
+    log_in,
+    needs_browser,
+    needs_hub,
+    needs_proxy,
+    on_slurm,
+    stop,
+    with_a_network,
+)  # fmt: skip
 from pools import wait_until
 from testbed import lake, xrootd
 from testbed.slurm import Cluster
@@ -62,9 +74,8 @@ def hub(
     site = site_of(cluster)
     (workspace.folder / "lake.yaml").symlink_to(site.folder / "lakes/token.yaml")
     own = {"FOLDER": str(workspace.folder), "RENEW": str(RENEW), "LAKE": "lake.yaml"}
-    with hub_up(folder, cluster, site, lifetime=LIFETIME, **own) as hub:
+    with on_slurm(folder, cluster, site, lifetime=LIFETIME, **own) as hub:
         yield hub
-    print(hub.log.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -84,35 +95,6 @@ def write_notebook(path: Path, *cells: str) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
 
 
-def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
-    """An element that is seen, now or soon."""
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support import expected_conditions
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    condition = expected_conditions.element_to_be_clickable((By.CSS_SELECTOR, selector))
-    return WebDriverWait(page, seconds).until(condition, f"no {selector} at {page.current_url}")
-
-
-def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
-    """An element of the page that is seen and says just this, now or soon."""
-
-    def one() -> Any:
-        found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
-        return next((element for element in found if element.is_displayed()), None)
-
-    wait_until(one, seconds)
-    return one()
-
-
-def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
-    page.get(f"{hub.url}{path}")
-    find(page, "input[name=username]").send_keys("analyst")
-    assert page.current_url.startswith(site.issuer)
-    find(page, "input[name=password]").send_keys(site.password("analyst"))
-    find(page, "button").click()
-
-
 def open_notebook(page: Chrome, hub: Hub, name: str) -> None:
     """Open a notebook, and nothing else, in the lab; its kernel is there."""
     page.get(f"{hub.url}/user/root/lab/tree/notebooks/{name}?reset")
@@ -120,36 +102,24 @@ def open_notebook(page: Chrome, hub: Hub, name: str) -> None:
     find(page, ".jp-Notebook-ExecutionIndicator[data-status=idle]")
 
 
-def choose(page: Chrome, menu: str, item: str) -> None:
-    """Choose an item of one of the lab's menus, as a user does."""
-    for within, label in ((".lm-MenuBar-item", menu), (".lm-Menu-item", item)):
-
-        def one(within: str = within, label: str = label) -> Any:
-            found = page.find_elements("css selector", within)
-            return next((one for one in found if one.text.splitlines()[:1] == [label]), None)
-
-        wait_until(one)
-        one().click()
+def prompts(page: Chrome) -> list[str]:
+    """The numbers of the cells, as far as they have been run."""
+    found = page.find_elements("css selector", ".jp-Notebook .jp-InputArea-prompt")
+    return [one.text.strip("[]: ") for one in found]
 
 
 def run_all(page: Chrome, seconds: float = 240) -> None:
-    """Run the notebook that is open; none of its cells fails."""
+    """Run the notebook that is open, once or once again; none of its cells fails."""
+    before = prompts(page)
     choose(page, "Run", "Run All Cells")
 
     def done() -> bool:
-        prompts = [one.text for one in page.find_elements("css selector", ".jp-InputArea-prompt")]
         said = [one.text for one in page.find_elements("css selector", ".jp-RenderedText")]
         assert not any("Traceback" in text for text in said), said
-        return bool(prompts) and all(text.strip("[]: ").isdigit() for text in prompts)
+        now = prompts(page)
+        return all(one.isdigit() for one in now) and not set(now) & set(before)
 
     wait_until(done, seconds)
-
-
-def stop(page: Chrome, hub: Hub) -> None:
-    """Stop the lab, as a user does."""
-    page.get(f"{hub.url}/hub/home")
-    find(page, "#stop").click()
-    wait_until(lambda: page.find_element("id", "start").text == "Start My Server")
 
 
 def rows(page: Chrome) -> list[str]:
@@ -176,6 +146,9 @@ def test_from_log_in_to_a_plot_in_the_lake(
     assert page.execute_script("return arguments[0].naturalWidth", picture) > 300
     published = json.loads(workspace.path("dimuon/published.json").read_text())["files"]
     assert len(rows(page)) == len(published) > 3
+    run_all(page, 60)  # there is nothing to do
+    assert len(rows(page)) == len(published)
+    picture = find(page, ".jp-RenderedImage img")
     page.set_window_size(1400, 1750)
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
     page.save_screenshot(str(tmp_path / "hub.png"))
