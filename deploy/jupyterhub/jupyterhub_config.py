@@ -133,18 +133,25 @@ class Lab(batchspawner.BatchSpawnerBase):
         return await super().start()
 
     async def poll(self) -> int | None:
-        """Look after the job, and after the token of one that runs."""
+        """Look after the job, and after the token: of one that runs, of one that has ended."""
         status = await super().poll()
-        if status is None and self.ready:
-            try:
+        if self.pending:
+            return status
+        try:
+            if status is None:
                 await self._renew()
-            except Exception as error:  # of network, issuer or file system: the lab itself is well
-                self.log.error("the token of %s was not renewed: %r", self.user.name, error)
+            elif self._written:
+                await self._forget()
+        except Exception as error:  # of network, issuer or file system: that is not the lab's end
+            self.log.error("the token of %s was not looked after: %r", self.user.name, error)
         return status
 
     async def stop(self, now: bool = False) -> None:
         """Stop the lab; token and key go with it."""
         await super().stop(now)
+        await self._forget()
+
+    async def _forget(self) -> None:
         for path in (self.key_file, self.token_file):
             await self._put("--remove", path)
         self._written = ""

@@ -87,12 +87,44 @@ def with_a_network(cluster: Cluster, ports: Sequence[int], folder: Path) -> Iter
 
 
 class Hub:
-    """A hub that runs: its address, its folder, its log, its process."""
+    """A hub: its address, its folder, its log, its process."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port(0)
+        self.url = f"http://127.0.0.1:{self.port}"
         self.state, self.home, self.log = folder / "state", folder / "home", folder / "hub.log"
+
+    def start(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._given = command, env
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=env, cwd=self.state, stdout=log, stderr=log
+            )
+
+    def stop(self) -> None:
+        with ended(self._process):
+            pass
+
+    def restart(self) -> None:
+        """End it in order, and start it again."""
+        self.stop()
+        self.start(*self._given)
+        self.answers()
+
+    def answers(self) -> None:
+        """Wait until it does."""
+
+        def healthy() -> bool:
+            assert self._process.poll() is None
+            try:
+                return requests.get(f"{self.url}/hub/health", timeout=5).ok
+            except requests.ConnectionError:
+                return False
+
+        try:
+            wait_until(healthy, 60)
+        except AssertionError:
+            raise AssertionError(self.log.read_text()) from None
 
 
 @contextmanager
@@ -117,7 +149,7 @@ def brought_up(
         variables: More of its environment.
         settings: More settings, or in place of those of the test-bed.
     """
-    hub = Hub(folder, free_port(0))
+    hub = Hub(folder)
     for place in (hub.state, hub.home, hub.home / ".nanolake"):
         place.mkdir(mode=0o700, parents=True)
     secret = site.register("hub", f"{hub.url}/hub/oauth_callback", lifetime=lifetime)
@@ -140,11 +172,11 @@ def brought_up(
         **(variables or {}),
     }
     env["PATH"] += f":{xrootd.install.program('xrdcp').parent}"
-    command = run([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], cwd=hub.state)
-    with hub.log.open("wb") as log:
-        started = subprocess.Popen(command, env=env, cwd=hub.state, stdout=log, stderr=log)
-    with ended(started):
+    hub.start(run([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], cwd=hub.state), env)
+    try:
         yield hub
+    finally:
+        hub.stop()
 
 
 @contextmanager
@@ -157,7 +189,7 @@ def on_slurm(folder: Path, cluster: Cluster, site: xrootd.Site, **options: Any) 
         brought_up(folder, site, inside=inside, run=run, **(own | options)) as hub,
         from_outside(cluster, hub.port),
     ):
-        answers(hub)
+        hub.answers()
         yield hub
 
 
@@ -172,23 +204,8 @@ def on_condor(folder: Path, pool: Pool, site: xrootd.Site, **options: Any) -> It
         "run": pool.on_submit_host,
     } | options
     with brought_up(folder, site, inside=inside, **options) as hub:
-        answers(hub)
+        hub.answers()
         yield hub
-
-
-def answers(hub: Hub) -> None:
-    """Wait until a hub answers."""
-
-    def healthy() -> bool:
-        try:
-            return requests.get(f"{hub.url}/hub/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    try:
-        wait_until(healthy, 60)
-    except AssertionError:
-        raise AssertionError(hub.log.read_text()) from None
 
 
 def scopes(site: xrootd.Site) -> list[str]:

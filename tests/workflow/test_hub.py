@@ -265,6 +265,16 @@ def test_a_file_of_the_lake_is_found_in_the_lab_and_opened(
     find_text(page, " ".join(["steps", *steps]))
 
 
+def test_a_lab_outlives_its_hub(hub: Hub, cluster: Cluster, page: Chrome) -> None:
+    token = hub.home / ".nanolake/hub.token"
+    before, jobs = token.read_text(), cluster.run("squeue", "--noheader", "--format=%i")
+    hub.restart()
+    open_notebook(page, hub, "dimuon.ipynb")  # there is no new log-in
+    run_all(page, 60)
+    wait_until(lambda: token.read_text() != before)
+    assert cluster.run("squeue", "--noheader", "--format=%i") == jobs
+
+
 def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -> None:
     stop(page, hub)
     assert not queue(cluster)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hubs import browser, find, log_in, needs_browser, needs_hub, needs_proxy, on_condor, stop
+from hubs import browser, find, log_in, needs_browser, needs_hub, needs_proxy, on_condor
 from pools import brought_up, queue, wait_until
 from sites import bring_up
 from testbed import xrootd
@@ -45,6 +45,9 @@ def test_a_lab_is_a_job_that_tells_nobody_its_secrets(
         for name in ("hub.token", "hub.key"):
             assert (kept / name).read_text() not in said
             assert (kept / name).stat().st_mode & 0o777 == 0o600
-        stop(page, hub)
+        # The job ends, and the hub was not asked.
+        pool.run("condor_rm", "-all")
+        wait_until(lambda: not list(kept.glob("hub.*")))
+        page.get(f"{hub.url}/hub/home")
+        assert find(page, "#start").text == "Start My Server"
         wait_until(lambda: not queue(pool))
-        assert not list(kept.glob("hub.*"))
