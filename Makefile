@@ -7,7 +7,7 @@ CORES ?= all
 # Tests of services wait half of the time; those of a file share what they bring up.
 SIDE_BY_SIDE = -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25
 
-.PHONY: help setup setup-dev setup-bench setup-services run report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm bench clean
+.PHONY: help setup setup-dev setup-lab setup-bench setup-services run lab report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm test-hub bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -20,11 +20,18 @@ setup-dev:
 	@envs/setup dev
 	@envs/setup lake
 
+setup-lab: ## make .venv with JupyterLab in it
+	@envs/setup lab
+	@envs/setup lake
+
 setup-bench:
 	@envs/setup bench
 
 run: setup ## run the three analyses on the embedded lake
 	@nanolake run --cores $(CORES)
+
+lab: setup-lab ## JupyterLab with the notebooks and the lake of config/config.yaml
+	@nanolake lab
 
 report: setup ## Snakemake's own report: results/snakemake-report.html
 	snakemake --report results/snakemake-report.html
@@ -47,12 +54,13 @@ setup-services: setup-dev
 	@envs/setup xrootd
 	@envs/setup condor
 	@envs/setup slurm
+	@envs/setup hub
 
 test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_coordinator and not test_slurm'
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_coordinator and not test_slurm and not test_hub'
 
 test-lake: setup-services ## a real Rucio: the embedded lake, its client, faults, runs on it
 	pytest tests/services -q -k 'lake and not xrootd'
@@ -69,6 +77,9 @@ test-condor: setup-services ## a real HTCondor pool: jobs, credentials, faults, 
 test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, faults, runs without a network
 	pytest tests/services -q -k slurm
 	pytest tests/workflow -q -k test_slurm
+
+test-hub: setup-services ## labs behind JupyterHub, driven with a browser (as root, with Chromium)
+	pytest tests/workflow -q -k 'test_hub or test_lab'
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 from pathlib import Path
@@ -27,6 +28,11 @@ plugins = $metadata
 [conveyor]
 transfertool = testbed-copy
 scheme = file,https,davs
+[oidc]
+idpsecrets = etc/idpsecrets.json
+admin_issuer = issuer
+expected_audience = https://lake.testbed
+expected_scope = openid
 """)
 
 _GUNICORN = Template("""\
@@ -139,6 +145,7 @@ def write_server(
         else "rucio.core.did_meta_plugins.json_meta.JSONDidMeta"
     )
     write_private(etc / "rucio.cfg", _SERVER.substitute(database=address, metadata=metadata))
+    write_private(etc / "idpsecrets.json", json.dumps(_issuers(definition)))
     # Requests to SQLite follow each other: a second worker would only take memory.
     gunicorn = _GUNICORN.substitute(port=definition.port, workers=1 if sqlite else 2)
     write_private(etc / "gunicorn.conf.py", gunicorn)
@@ -150,6 +157,14 @@ def write_server(
         program("daemons", shlex.join([*run, "testbed.rucio.daemons"])),
     ]
     write_supervisor(folder, definition.secret, sockets, programs)
+
+
+def _issuers(definition: Definition) -> dict[str, Any]:
+    """Tell the server whose tokens it takes. It asks this issuer for none itself: no secrets."""
+    if not definition.issuer:
+        return {}
+    one = {"issuer": definition.issuer, "client_id": "rucio", "client_secret": ""}
+    return {"issuer": one | {"redirect_uris": [definition.url], "SCIM": one}}
 
 
 def write_supervisor(

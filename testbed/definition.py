@@ -37,6 +37,7 @@ class Definition(NamedTuple):
             files are in the lake's folder.
         secret: Password of its supervisor.
         environment: More variables of its processes: what its storage asks them for.
+        issuer: URL of the issuer whose tokens it takes; an account is the subject of its name.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Definition(NamedTuple):
     rses: dict[str, dict[str, Any]]
     secret: str
     environment: dict[str, str] | None = None
+    issuer: str = ""
 
     @property
     def url(self) -> str:

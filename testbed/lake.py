@@ -59,8 +59,8 @@ def up(
     Args:
         folder: The lake; made if it does not exist.
         database: sqlite or postgresql; by default what the lake has, sqlite for a new one.
-        storage: `rses` and `environment` of its definition; by default what the lake has, RSEs on
-            this disk for a new one.
+        storage: `rses`, `environment` and `issuer` of its definition; by default what the lake
+            has, RSEs on this disk for a new one.
         seconds: How long it may take until it answers.
     """
     folder = Path(folder).resolve()

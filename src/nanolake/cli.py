@@ -125,6 +125,20 @@ def doctor(
 
 
 @main.command()
+@click.option("--lake", "lake_name", metavar="NAME", help="A file of config/lakes, or a path.")
+@click.option("--port", default=8888, show_default=True, help="On 127.0.0.1; or the next free one.")
+@click.option("--no-browser", is_flag=True, help="Only say where it is.")
+def lab(lake_name: str | None, port: int, no_browser: bool) -> None:
+    """Run JupyterLab on this machine, with the notebooks and the lake; Ctrl-C ends it.
+
+    An embedded lake is up as long as the lab is.
+    """
+    from nanolake.interactive.lab import start
+
+    sys.exit(start(lake_name, port=port, browser=not no_browser))
+
+
+@main.command()
 @click.argument("analysis", type=click.Choice(analyses.NAMES))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(), help="Histogram file to write.")

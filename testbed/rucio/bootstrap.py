@@ -11,6 +11,7 @@ from rucio.alembicrevision import ALEMBIC_REVISION
 from rucio.common.constants import DEFAULT_VO
 from rucio.common.types import InternalAccount, InternalScope
 from rucio.core import account, account_limit, distance, identity, rse, scope
+from rucio.core.oidc import oidc_identity_string
 from rucio.db.sqla import models
 from rucio.db.sqla.constants import AccountType, DatabaseOperationType, IdentityType
 from rucio.db.sqla.session import db_session, get_engine
@@ -33,6 +34,8 @@ def fill(definition: dict[str, Any]) -> None:
             session.flush()
         for name, one in definition["accounts"].items():
             _account(name, one, session)
+            if definition.get("issuer"):
+                _token_identity(name, definition["issuer"], session)
         ids = {name: _rse(name, one, session) for name, one in definition["rses"].items()}
         for source, target in itertools.permutations(ids.values(), 2):
             if not distance.get_distances(source, target, session=session):
@@ -74,6 +77,17 @@ def _account(name: str, one: dict[str, Any], session: Any) -> None:
             scope.add_scope(InternalScope(owned), internal, session=session)
 
 
+def _token_identity(name: str, issuer: str, session: Any) -> None:
+    """Let the subject of this name be the account."""
+    internal, email = InternalAccount(name), f"{name}@localhost"
+    who = oidc_identity_string(name, issuer)
+    if not identity.exist_identity_account(who, IdentityType.OIDC, internal, session=session):
+        identity.add_identity(who, IdentityType.OIDC, email, session=session)
+        identity.add_account_identity(
+            who, IdentityType.OIDC, internal, email, default=True, session=session
+        )
+
+
 def _protocols(name: str, one: dict[str, Any]) -> list[dict[str, Any]]:
     """The protocols of an RSE: those of the definition, or files in the lake's folder."""
     on_disk = {"scheme": "file", "hostname": "localhost", "port": 0,
@@ -102,7 +116,10 @@ def _rse(name: str, one: dict[str, Any], session: Any) -> str:
 def fill_once() -> None:
     """Fill the lake of the current folder unless that is done already for what is defined."""
     definition = json.loads(Path("etc/lake.json").read_text())
-    wanted = json.dumps([str(Path.cwd()), definition["rses"], sorted(definition["accounts"])])
+    wanted = json.dumps([
+        str(Path.cwd()), definition["rses"], sorted(definition["accounts"]),
+        definition.get("issuer"),
+    ])  # fmt: skip
     done = Path("db/filled.json")
     if done.exists() and done.read_text() == wanted:
         return

@@ -3,20 +3,16 @@
     issuer/<name>.key                                    its key, for minting
     issuer/public/<name>/.well-known/openid-configuration, jwks   what its server shows
 
-Run as a program it serves the folder issuer/public over https:
-    python issuer.py PORT FOLDER CERTIFICATE KEY
+:mod:`testbed.xrootd.portal` is their server, where users of the first one log in.
 """
 
 from __future__ import annotations
 
-import http.server
 import json
-import ssl
-import sys
 import time
 import uuid
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 ISSUERS = ("wlcg", "evil")
 
@@ -41,8 +37,7 @@ def create(folder: Path, port: int) -> None:
         key = ECKey.import_key(path.read_text(), {"kid": _kid(name), "use": "sig", "alg": "ES256"})
         place = private_folder(folder / "public" / name / ".well-known")
         url = address(port, name)
-        about = {"issuer": url, "jwks_uri": f"{url}/jwks", "token_endpoint": f"{url}/token"}
-        write_private(place / "openid-configuration", json.dumps(about))
+        write_private(place / "openid-configuration", json.dumps(_about(url)))
         keys = KeySet([key]).as_dict(private=False)
         write_private(place.with_name("jwks"), json.dumps(keys))
 
@@ -77,9 +72,6 @@ def mint(
         key: Whose key signs it: another issuer's for a forgery; the issuer's own by default.
         subject: Whom it is about.
     """
-    from joserfc import jwt
-    from joserfc.jwk import ECKey
-
     now = int(time.time())
     claims = {
         "wlcg.ver": "1.0",
@@ -92,33 +84,35 @@ def mint(
         "jti": str(uuid.uuid4()),
         "scope": scope,
     }
+    return sign(folder, claims, issuer=issuer, key=key)
+
+
+def sign(folder: Path, claims: dict[str, Any], *, issuer: str = "wlcg", key: str = "") -> str:
+    """Sign claims as an issuer does: see :func:`mint`."""
+    from joserfc import jwt
+    from joserfc.jwk import ECKey
+
     signer = ECKey.import_key((folder / f"{key or issuer}.key").read_text())
     return jwt.encode({"alg": "ES256", "kid": _kid(issuer)}, claims, signer)
 
 
+def _about(url: str) -> dict[str, Any]:
+    """Give the discovery document of an issuer; its endpoints are where INDIGO IAM has them."""
+    return {
+        "issuer": url,
+        "jwks_uri": f"{url}/jwks",
+        "authorization_endpoint": f"{url}/authorize",
+        "token_endpoint": f"{url}/token",
+        "userinfo_endpoint": f"{url}/userinfo",
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+    }
+
+
 def _kid(issuer: str) -> str:
     return f"{issuer}-1"
-
-
-class _Documents(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {"": "application/json"}  # noqa: RUF012  (as the base class has it)
-
-    def list_directory(self, path: object) -> None:
-        """Show no folder."""
-        self.send_error(404)
-
-
-def _serve(port: int, folder: Path, certificate: Path, key: Path) -> None:
-    handler = partial(_Documents, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    # The handshake is each connection's own thread's: a silent client must not stop the others.
-    server.socket = context.wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    server.serve_forever()
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]), *map(Path, sys.argv[2:5]))

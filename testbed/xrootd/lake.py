@@ -7,6 +7,7 @@ lakes/<name>.yaml     ways to use it: snakemake --config lake=<folder>/lakes/<na
 from __future__ import annotations
 
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -23,6 +24,18 @@ RSES = {
     "FAST": ("fast", {"QOS": "FAST", "site": "SITE-A"}),
     "CHEAP-ANALYSIS": ("cheap", {"QOS": "CHEAP-ANALYSIS", "site": "SITE-B"}),
 }
+_CLIENT = Template("""\
+# How to use the lake with a token of the site's issuer.
+[client]
+rucio_host = $url
+auth_host = $url
+auth_type = oidc
+request_retries = 3
+[policy]
+permission = generic
+schema = generic
+lfn2pfn_algorithm_default = hash
+""")
 _MONTH = 30 * 24 * 3600.0
 _SERVICE = " ".join(f"storage.{verb}:/" for verb in ("read", "create", "modify"))
 
@@ -39,14 +52,22 @@ def up(site: Site) -> Lake:
     environment = {
         "BEARER_TOKEN_FILE": str(token),
         "X509_CERT_DIR": str(site.folder / "authority/certificates"),
+        "REQUESTS_CA_BUNDLE": str(site.folder / "authority/ca.pem"),  # of the issuer's server
     }
     rses = {
         name: {"attributes": attributes, "protocols": _protocols(site.port(origin))}
         for name, (origin, attributes) in RSES.items()
     }
-    found = lake.up(folder(site), storage={"rses": rses, "environment": environment})
+    storage = {"rses": rses, "environment": environment, "issuer": site.issuer}
+    found = lake.up(folder(site), storage=storage)
     write_lakes(site, found.config("analyst"))
+    write_private(client_file(site), _CLIENT.substitute(url=found.url))
     return found
+
+
+def client_file(site: Site) -> Path:
+    """Give the rucio.cfg of whoever has a token; it lacks the account and the token's file."""
+    return site.folder / "lakes/rucio.cfg"
 
 
 def _protocols(port: int) -> list[dict[str, Any]]:
@@ -96,6 +117,7 @@ def write_lakes(site: Site, rucio_config: Path) -> None:
         "cache": {"read": read | cache},
         "x509": {"credential": {"kind": "x509", "vo": "escape"}},
         "embargo": {"embargo": embargo},
+        "token": {"rucio_config": None},  # that of RUCIO_CONFIG: see client_file
     }
     for name, other in ways.items():
         write_private(place / f"{name}.yaml", yaml.safe_dump(common | other, sort_keys=False))

@@ -96,7 +96,7 @@ def environment(folder: Path, known: Known) -> dict[str, str]:
 
 
 def helper(name: str, *arguments: object) -> list[str]:
-    """Give the command of a program of ours: it runs as a file, as it needs nothing else."""
+    """Give the command of a program of ours, which runs as a file."""
     return [sys.executable, "-P", str(_HERE / f"{name}.py"), *map(str, arguments)]
 
 
@@ -176,12 +176,13 @@ def _programs(folder: Path, ports: dict[str, int]) -> list[str]:
     wans = [ports[port] for name, to in WANS.items() for port in (name, to)]
     key = folder / "authority/host"
     helpers = {
-        "issuer": [ports["issuer"], folder / "issuer/public", f"{key}.pem", f"{key}.key"],
+        "issuer": [ports["issuer"], folder / "issuer", f"{key}.pem", f"{key}.key"],
         "monitoring": [ports["monitoring"], folder / "monitoring/pfc.jsonl"],
         "wan": ["--delay", configuration.WAN_DELAY, *wans],
     }
+    files = {"issuer": "portal"}
     lines = [
-        program(name, shlex.join(helper(name, *given)), restart=False)
+        program(name, shlex.join(helper(files.get(name, name), *given)), restart=False)
         for name, given in helpers.items()
     ]
     xrootd = [*install.unprivileged(), str(install.program("xrootd")), "-I", "v4"]

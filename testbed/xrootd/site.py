@@ -23,7 +23,7 @@ from testbed import lake, processes
 from testbed.configuration import free_port
 from testbed.definition import write_private
 from testbed.errors import TestbedError
-from testbed.xrootd import credentials, install, launch, proxies
+from testbed.xrootd import credentials, install, issuer, launch, oauth, proxies
 from testbed.xrootd.launch import ALIVE, Known
 
 
@@ -72,6 +72,19 @@ class Site(NamedTuple):
     def token(self, *, scope: str = "storage.read:/cms", **options: Any) -> str:
         """Mint a token: see :func:`testbed.xrootd.issuer.mint` for the options."""
         return credentials.token(self.folder, self.port("issuer"), scope=scope, **options)
+
+    @property
+    def issuer(self) -> str:
+        """The URL of the issuer, where users log in."""
+        return issuer.address(self.port("issuer"), oauth.ISSUER)
+
+    def password(self, user: str) -> str:
+        """Give the password with which a user logs in at the issuer: analyst or guest."""
+        return oauth.password(self.folder / "issuer", user)
+
+    def register(self, client: str, redirect_uri: str, *, lifetime: float = 3600) -> str:
+        """Register a client of the issuer, and give its secret: see `oauth.register`."""
+        return oauth.register(self.folder / "issuer", client, redirect_uri, lifetime=lifetime)
 
     def proxy(self, user: str, *, vo: str = "", hours: float = 24, past: float = 0) -> Path:
         """Make a proxy in a file of its own: see :func:`testbed.xrootd.proxies.create`."""

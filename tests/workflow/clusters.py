@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pools import Coordinator
@@ -21,7 +22,7 @@ needs_plugin = pytest.mark.skipif(
 
 
 @contextmanager
-def brought_up(folder: Path, *, show: Path) -> Iterator[Cluster]:
+def brought_up(folder: Path, *, show: Path, **more: Any) -> Iterator[Cluster]:
     """A cluster with a site outside, and nothing in its queue when the tests are over."""
     try:
         slurm.launch.check()
@@ -29,7 +30,7 @@ def brought_up(folder: Path, *, show: Path) -> Iterator[Cluster]:
         pytest.skip(str(error))
     site = bring_up(folder / "site")
     try:
-        cluster = slurm.up(folder / "cluster", site=site.folder, show=[show])
+        cluster = slurm.up(folder / "cluster", site=site.folder, show=[show], **more)
         yield cluster
         assert not queue(cluster)
     finally:

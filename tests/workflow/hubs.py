@@ -1,0 +1,286 @@
+"""The hub of deploy/jupyterhub on a cluster or pool of the test-bed, and a browser outside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pools import wait_until
+from testbed import xrootd
+from testbed.condor import Pool
+from testbed.configuration import free_port
+from testbed.slurm import Cluster, state
+from testbed.slurm.gateway import Offer
+from workspace import REPOSITORY
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+CONFIG = REPOSITORY / "deploy/jupyterhub/jupyterhub_config.py"
+PROXY = REPOSITORY / ".hub/node_modules/.bin/configurable-http-proxy"
+_CODE = REPOSITORY / "testbed"
+
+needs_hub = pytest.mark.skipif(
+    not (find_spec("jupyterhub") and find_spec("selenium")), reason="no JupyterHub: make setup-dev"
+)
+needs_proxy = pytest.mark.skipif(
+    not (PROXY.exists() and shutil.which("node")), reason="no proxy of JupyterHub: envs/setup hub"
+)
+needs_browser = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="no Chromium with chromedriver: envs/setup hub",
+)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """A process that has ended after the block."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def from_outside(cluster: Cluster, port: int) -> Iterator[None]:
+    """A port of the login node is on this machine's loopback, where browsers are."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        mine, other = socket.socketpair()
+        socket.send_fds(mine, [json.dumps([port]).encode()], [listener.fileno()])
+    enter = ["nsenter", f"--target={cluster.pid}", "--net", "--"]
+    command = [*enter, sys.executable, "-P", str(_CODE / "relay.py"), str(other.fileno())]
+    with mine, other, ended(subprocess.Popen(command, pass_fds=[other.fileno()])):
+        yield
+
+
+@contextmanager
+def with_a_network(cluster: Cluster, ports: Sequence[int], folder: Path) -> Iterator[None]:
+    """Ports of this machine are on the loopback of the compute node, as where nodes may go out."""
+    pids = state.pids(cluster.folder, cluster.known)
+    (node,) = cluster.nodes
+    offer = Offer(f"/proc/{os.getpid()}/ns/net", "127.0.0.1", list(ports), [])
+    told = folder / "network.json"
+    told.write_text(json.dumps(offer._asdict()))
+    enter = ["nsenter", f"--target={pids[node]}", "--net", "--"]
+    command = [*enter, sys.executable, "-P", str(_CODE / "slurm/gateway.py"), str(told)]
+    with ended(subprocess.Popen(command)):
+        yield
+
+
+class Hub:
+    """A hub: its address, its folder, its log, its process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port(0)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.state, self.home, self.log = folder / "state", folder / "home", folder / "hub.log"
+
+    def start(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._given = command, env
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=env, cwd=self.state, stdout=log, stderr=log
+            )
+
+    def stop(self) -> None:
+        with ended(self._process):
+            pass
+
+    def restart(self) -> None:
+        """End it in order, and start it again."""
+        self.stop()
+        self.start(*self._given)
+        self.answers()
+
+    def answers(self) -> None:
+        """Wait until it does."""
+
+        def healthy() -> bool:
+            assert self._process.poll() is None
+            try:
+                return requests.get(f"{self.url}/hub/health", timeout=5).ok
+            except requests.ConnectionError:
+                return False
+
+        try:
+            wait_until(healthy, 60)
+        except AssertionError:
+            raise AssertionError(self.log.read_text()) from None
+
+
+@contextmanager
+def brought_up(
+    folder: Path,
+    site: xrootd.Site,
+    *,
+    inside: str,
+    run: Callable[..., list[str]],
+    lifetime: float = 3600,
+    variables: Mapping[str, str] | None = None,
+    **settings: str,
+) -> Iterator[Hub]:
+    """The hub, a client of the site's issuer.
+
+    Args:
+        folder: Its own.
+        site: Whose issuer and lake it uses.
+        inside: Where labs find it.
+        run: Gives the command that runs another where jobs are submitted.
+        lifetime: Seconds that its users' tokens are good.
+        variables: More of its environment.
+        settings: More settings, or in place of those of the test-bed.
+    """
+    hub = Hub(folder)
+    for place in (hub.state, hub.home, hub.home / ".nanolake"):
+        place.mkdir(mode=0o700, parents=True)
+    secret = site.register("hub", f"{hub.url}/hub/oauth_callback", lifetime=lifetime)
+    (hub.state / "client_secret").touch(0o600)
+    (hub.state / "client_secret").write_text(secret)
+    (folder / "users.yaml").write_text("analyst: root\n")
+    given = {
+        "URL": hub.url, "BIND": hub.url, "INSIDE": inside, "STATE": str(hub.state),
+        "PROXY": str(PROXY), "PROXY_API": f"http://127.0.0.1:{free_port(0)}",
+        "ISSUER": site.issuer, "CLIENT": "hub", "AUDIENCE": xrootd.configuration.AUDIENCE,
+        "SCOPES": " ".join(scopes(site)), "USERS": str(folder / "users.yaml"), "PREFIX": "",
+        "HOME": str(hub.home), "ARGUMENTS": "--allow-root", "POLL": "5", **settings,
+    }  # fmt: skip
+    env = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
+    env |= {f"NANOLAKE_HUB_{name}": value for name, value in given.items()}
+    env |= {
+        "RUCIO_CONFIG": str(xrootd.lake.client_file(site)),
+        "X509_CERT_DIR": str(site.authorities),
+        "SSL_CERT_FILE": str(site.folder / "authority/ca.pem"),
+        **(variables or {}),
+    }
+    env["PATH"] += f":{xrootd.install.program('xrdcp').parent}"
+    hub.start(run([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], cwd=hub.state), env)
+    try:
+        yield hub
+    finally:
+        hub.stop()
+
+
+@contextmanager
+def on_slurm(folder: Path, cluster: Cluster, site: xrootd.Site, **options: Any) -> Iterator[Hub]:
+    """A hub on the login node of a cluster; browsers find it on this machine."""
+    own = {"ACCOUNT": cluster.account, "PARTITION": "m100_usr_prod", "RUNTIME": "00:30:00"}
+    inside = f"http://{cluster.known.login.address}:8081"
+    run = cluster.on_login_node
+    with (
+        brought_up(folder, site, inside=inside, run=run, **(own | options)) as hub,
+        from_outside(cluster, hub.port),
+    ):
+        hub.answers()
+        yield hub
+
+
+@contextmanager
+def on_condor(folder: Path, pool: Pool, site: xrootd.Site, **options: Any) -> Iterator[Hub]:
+    """A hub on the submit host of a pool, which is this machine."""
+    inside, variables = f"http://127.0.0.1:{free_port(0)}", pool.environment()
+    options = {
+        "BATCH": "condor",
+        "HOST": "127.0.0.1",
+        "variables": variables,
+        "run": pool.on_submit_host,
+    } | options
+    with brought_up(folder, site, inside=inside, **options) as hub:
+        hub.answers()
+        yield hub
+
+
+def scopes(site: xrootd.Site) -> list[str]:
+    """The storage scopes of the analyst."""
+    users = json.loads((site.folder / "issuer/users.json").read_text())
+    return [scope for scope in users["analyst"]["scopes"] if ":" in scope]
+
+
+@contextmanager
+def browser(folder: Path, site: xrootd.Site) -> Iterator[Chrome]:
+    """Chromium without a window, which trusts the site's own certificate and no other like it."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    pem = (site.folder / "authority/host.pem").read_bytes()
+    key = x509.load_pem_x509_certificate(pem).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pin = base64.b64encode(hashlib.sha256(der).digest()).decode()
+    options = webdriver.ChromeOptions()
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000",
+        f"--user-data-dir={folder / 'profile'}", f"--ignore-certificate-errors-spki-list={pin}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.binary_location = str(shutil.which("chromium"))
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
+    """An element that is seen, now or soon."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support import expected_conditions
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    condition = expected_conditions.element_to_be_clickable((By.CSS_SELECTOR, selector))
+    return WebDriverWait(page, seconds).until(condition, f"no {selector} at {page.current_url}")
+
+
+def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
+    """An element of the page that is seen and says just this, now or soon."""
+
+    def one() -> Any:
+        found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
+        return next((element for element in found if element.is_displayed()), None)
+
+    wait_until(one, seconds)
+    return one()
+
+
+def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
+    page.get(f"{hub.url}{path}")
+    find(page, "input[name=username]").send_keys("analyst")
+    assert page.current_url.startswith(site.issuer)
+    find(page, "input[name=password]").send_keys(site.password("analyst"))
+    find(page, "button").click()
+
+
+def choose(page: Chrome, menu: str, item: str) -> None:
+    """Choose an item of one of the lab's menus, as a user does."""
+    for within, label in ((".lm-MenuBar-item", menu), (".lm-Menu-item", item)):
+
+        def one(within: str = within, label: str = label) -> Any:
+            found = page.find_elements("css selector", within)
+            return next((one for one in found if one.text.splitlines()[:1] == [label]), None)
+
+        wait_until(one)
+        one().click()
+
+
+def stop(page: Chrome, hub: Hub) -> None:
+    """Stop the lab, as a user does."""
+    page.get(f"{hub.url}/hub/home")
+    find(page, "#stop").click()
+    wait_until(lambda: page.find_element("id", "start").text == "Start My Server")
