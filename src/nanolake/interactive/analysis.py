@@ -135,7 +135,7 @@ class Analysis(NamedTuple):
         ROOT = root.load()
         replicas = read(self.path(self._inputs()[-1]))
         files = [replicas[file["path"]][0] for file in plan["samples"][sample]["files"]]
-        urls = [str(self._opened(file)) for file in files]
+        urls = [self._opened(file) for file in files]
         if client is None:
             return ROOT.RDataFrame(plan["tree"], urls)
         return ROOT.RDataFrame(plan["tree"], urls, executor=client, **options)
@@ -259,9 +259,8 @@ class Analysis(NamedTuple):
     def _opened(self, replica: Mapping[str, Any]) -> str:
         from nanolake import sources
 
-        url = replica.get("cache") or replica["pfn"]
-        with contextlib.chdir(self.folder):
-            return url if sources.is_remote(url) else os.path.abspath(sources.local_path(url))
+        url = sources.local_path(replica.get("cache") or replica["pfn"])
+        return url if sources.is_remote(url) else str(self.folder / url)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -342,6 +341,7 @@ class Result(NamedTuple):
         luminosity = read(self.analysis.path("catalogue.json"))["luminosity"]
         options = config.get(self.analysis.name, {})
         module = analyses.load(self.analysis.name)
+        _let_figures_be_seen()
         for drawn, figure in module.figures(self.histograms, luminosity, options):
             if drawn == wanted:
                 return figure
@@ -371,6 +371,15 @@ def _target_of(analysis: Analysis) -> dict[str, Any]:
         remedy = "choose a lake whose file says where to `publish`"
         raise LakeError(what, f"it takes nothing of {analysis.name}", remedy)
     return target
+
+
+def _let_figures_be_seen() -> None:
+    """Let a notebook show a figure that pyplot does not know of, also without %matplotlib."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell:
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"})
 
 
 @functools.cache
