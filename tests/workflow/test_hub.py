@@ -222,6 +222,14 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
         if one.text.startswith("at ")
     ]
     assert link.startswith("/user/root/proxy/")
+    # In the lab, as panels of dask-labextension; and as a page.
+    find(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]').click()
+    find(page, 'input[placeholder="DASK DASHBOARD URL"]').send_keys(hub.url + link, "\n")
+    find_text(page, "Task Stream").click()
+    panel = find(page, 'iframe[src*="/user/root/proxy/"]')
+    page.switch_to.frame(panel)
+    find(page, "canvas, .bk-Figure", 30)
+    page.switch_to.default_content()
     page.get(hub.url + link)
     wait_until(lambda: "Dask: Status" in page.title)
     find(page, "canvas, .bk-Figure", 30)
