@@ -292,3 +292,11 @@ def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -
     page.get(f"{hub.url}/hub/home")
     find(page, "input[name=password]")
     assert page.current_url.startswith(site_of(cluster).issuer)
+
+
+def test_nobody_is_taken_for_another(hub: Hub, cluster: Cluster, tmp_path: Path) -> None:
+    site = site_of(cluster)
+    with browser(tmp_path, site) as page:
+        log_in(page, hub, site, "/hub/spawn", user="guest")
+        wait_until(lambda: "guest has no account here" in page.page_source)
+    assert not queue(cluster)
