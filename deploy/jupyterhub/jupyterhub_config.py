@@ -19,6 +19,7 @@ from typing import Any
 import batchspawner  # its import also registers the request with which a lab tells its port
 import yaml
 from oauthenticator.generic import GenericOAuthenticator
+from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import default
 
@@ -60,6 +61,16 @@ POLL = int(setting("POLL", "30"))  # seconds between two looks at a lab, and at 
 
 class IAM(GenericOAuthenticator):
     """INDIGO IAM; an access token is renewed before it ends, so that a run can begin with it."""
+
+    def user_info_to_username(self, user_info: dict) -> str:
+        """Give the account of a user, and refuse who has none.
+
+        Not `username_map`: that lets in who is called at the issuer as somebody's account is here.
+        """
+        name = super().user_info_to_username(user_info)
+        if name not in ACCOUNTS:
+            raise web.HTTPError(403, f"{name} has no account here")
+        return str(ACCOUNTS[name])
 
     def build_auth_state_dict(self, token_info: dict, user_info: dict) -> dict:
         """Note when the token is to be renewed."""
@@ -196,7 +207,7 @@ def secret(name: str, length: int = 32) -> Path:
 
 
 STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-accounts = yaml.safe_load(USERS.read_text())
+ACCOUNTS = yaml.safe_load(USERS.read_text())
 c = get_config()  # noqa: F821  (JupyterHub has put it here)
 
 # --- the hub --------------------------------------------------------------------------------------
@@ -224,8 +235,7 @@ c.OAuthenticator.username_claim = "preferred_username"
 c.OAuthenticator.scope = ["openid", "profile", "offline_access", *SCOPES]
 c.OAuthenticator.extra_authorize_params = {"audience": AUDIENCE} if AUDIENCE else {}
 c.OAuthenticator.basic_auth = True
-c.Authenticator.username_map = accounts
-c.Authenticator.allowed_users = set(accounts.values())
+c.Authenticator.allowed_users = set(ACCOUNTS.values())
 c.Authenticator.enable_auth_state = True  # encrypted in the database with crypt_key
 c.Authenticator.auth_refresh_age = 300  # seconds after which the issuer is asked about a user again
 c.Authenticator.auto_login = True

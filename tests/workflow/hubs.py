@@ -150,12 +150,13 @@ def brought_up(
         settings: More settings, or in place of those of the test-bed.
     """
     hub = Hub(folder)
-    for place in (hub.state, hub.home, hub.home / ".nanolake"):
+    for place in (hub.state, hub.home):
         place.mkdir(mode=0o700, parents=True)
     secret = site.register("hub", f"{hub.url}/hub/oauth_callback", lifetime=lifetime)
     (hub.state / "client_secret").touch(0o600)
     (hub.state / "client_secret").write_text(secret)
-    (folder / "users.yaml").write_text("analyst: root\n")
+    # The issuer's `guest` is not he whose account has this name here.
+    (folder / "users.yaml").write_text("analyst: root\nsomebody: guest\n")
     given = {
         "URL": hub.url, "BIND": hub.url, "INSIDE": inside, "STATE": str(hub.state),
         "PROXY": str(PROXY), "PROXY_API": f"http://127.0.0.1:{free_port(0)}",
@@ -259,11 +260,11 @@ def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
     return one()
 
 
-def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str) -> None:
+def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str, *, user: str = "analyst") -> None:
     page.get(f"{hub.url}{path}")
-    find(page, "input[name=username]").send_keys("analyst")
+    find(page, "input[name=username]").send_keys(user)
     assert page.current_url.startswith(site.issuer)
-    find(page, "input[name=password]").send_keys(site.password("analyst"))
+    find(page, "input[name=password]").send_keys(site.password(user))
     find(page, "button").click()
 
 

@@ -222,6 +222,14 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
         if one.text.startswith("at ")
     ]
     assert link.startswith("/user/root/proxy/")
+    # In the lab, as panels of dask-labextension; and as a page.
+    find(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]').click()
+    find(page, 'input[placeholder="DASK DASHBOARD URL"]').send_keys(hub.url + link, "\n")
+    find_text(page, "Task Stream").click()
+    panel = find(page, 'iframe[src*="/user/root/proxy/"]')
+    page.switch_to.frame(panel)
+    find(page, "canvas, .bk-Figure", 30)
+    page.switch_to.default_content()
     page.get(hub.url + link)
     wait_until(lambda: "Dask: Status" in page.title)
     find(page, "canvas, .bk-Figure", 30)
@@ -284,3 +292,11 @@ def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -
     page.get(f"{hub.url}/hub/home")
     find(page, "input[name=password]")
     assert page.current_url.startswith(site_of(cluster).issuer)
+
+
+def test_nobody_is_taken_for_another(hub: Hub, cluster: Cluster, tmp_path: Path) -> None:
+    site = site_of(cluster)
+    with browser(tmp_path, site) as page:
+        log_in(page, hub, site, "/hub/spawn", user="guest")
+        wait_until(lambda: "guest has no account here" in page.page_source)
+    assert not queue(cluster)
