@@ -7,7 +7,7 @@ CORES ?= all
 # Tests of services wait half of the time; those of a file share what they bring up.
 SIDE_BY_SIDE = -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25
 
-.PHONY: help setup setup-dev setup-lab setup-bench setup-services run lab report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm test-hub bench clean
+.PHONY: help setup setup-dev setup-lab setup-bench setup-services run lab report check test test-unit test-workflow test-lake test-xrootd test-condor test-slurm test-interactive bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -43,7 +43,7 @@ check: setup-dev ## linters, formatters, type checker
 	snakemake --lint
 	mypy
 
-# All at once what test-workflow, test-lake, test-xrootd, test-condor and test-slurm run one by one: what
+# All at once what test-workflow, test-lake, test-xrootd, test-condor, test-slurm and test-interactive run one by one: what
 # their tests share is then made once.
 test: check setup-services test-unit ## all checks and tests
 	pytest tests/workflow $(SIDE_BY_SIDE)
@@ -60,7 +60,7 @@ test-unit: setup-dev ## the package, without Snakemake
 	pytest tests/unit -n auto -q
 
 test-workflow: setup-dev ## real runs of the DAG
-	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_coordinator and not test_slurm and not test_hub'
+	pytest tests/workflow -q -k 'not test_lake and not test_xrootd and not test_condor and not test_coordinator and not test_slurm and not test_hub and not test_lab and not test_interactive and not test_notebooks'
 
 test-lake: setup-services ## a real Rucio: the embedded lake, its client, faults, runs on it
 	pytest tests/services -q -k 'lake and not xrootd'
@@ -78,8 +78,9 @@ test-slurm: setup-services ## a real Slurm cluster (as root): jobs, limits, faul
 	pytest tests/services -q -k slurm
 	pytest tests/workflow -q -k test_slurm
 
-test-hub: setup-services ## labs behind JupyterHub, driven with a browser (as root, with Chromium)
-	pytest tests/workflow -q -k 'test_hub or test_lab'
+test-interactive: setup-services ## notebooks, Dask on all engines, labs, JupyterHub in a browser (as root, with Chromium)
+	pytest tests/unit/test_lab.py tests/services/test_testbed_issuer.py -q
+	pytest tests/workflow -q -k 'test_interactive or test_notebooks or test_hub or test_lab'
 
 bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/run.py

@@ -55,7 +55,7 @@ def test_an_analysis_has_the_bytes_of_a_batch_run(
     receipt = shown(notebook, "text/html")[-1]
     files = place.read(name, "published.json")["files"]
     assert files and all(file["did"] in receipt and file["rse"] in receipt for file in files)
-    assert {file["rse"].rpartition("-")[0] for file in files} == {"LAPTOP-CHEAP"}
+    assert {file["rse"] for file in files} == {"LAPTOP-CHEAP"}
 
 
 def test_your_own_analysis_is_stored(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
