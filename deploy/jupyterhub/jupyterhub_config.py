@@ -6,6 +6,7 @@ of the folder STATE; those of the hub's own are made when they are missing.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import pwd
@@ -13,8 +14,9 @@ import secrets
 import shlex
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import batchspawner  # its import also registers the request with which a lab tells its port
 import yaml
@@ -62,6 +64,8 @@ POLL = int(setting("POLL", "30"))  # seconds between two looks at a lab, and at 
 class IAM(GenericOAuthenticator):
     """INDIGO IAM; an access token is renewed before it ends, so that a run can begin with it."""
 
+    _alone: ClassVar[dict[str, asyncio.Lock]] = defaultdict(asyncio.Lock)
+
     def user_info_to_username(self, user_info: dict) -> str:
         """Give the account of a user, and refuse who has none.
 
@@ -78,6 +82,14 @@ class IAM(GenericOAuthenticator):
             life = token_info["expires_in"]
             token_info["renew_at"] = time.time() + max(life - RENEW, life / 20)
         return super().build_auth_state_dict(token_info, user_info)
+
+    async def refresh_user(self, user: Any, handler: Any = None, **options: Any) -> Any:
+        """Renew a user's tokens once at a time, and save them: a refresh token may be good once."""
+        async with self._alone[user.name]:
+            found = await super().refresh_user(user, handler, **options)
+            if isinstance(found, dict):
+                await user.save_auth_state(found["auth_state"])
+            return found
 
     async def token_to_user(self, token_info: dict) -> dict:
         """Refuse a token that is to be renewed, as the issuer refuses one that has ended.
@@ -172,8 +184,6 @@ class Lab(batchspawner.BatchSpawnerBase):
         if not found:
             self.log.error("the issuer renews no token of %s: a new log-in will", self.user.name)
             return
-        if isinstance(found, dict):
-            await self.user.save_auth_state(found["auth_state"])
         state = await self.user.get_auth_state()
         if state["access_token"] != self._written:  # maybe another request has renewed it
             await self._put_token(state["access_token"])

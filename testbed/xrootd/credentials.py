@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.definition import private_folder, write_private
-from testbed.xrootd import issuer, oauth, proxies
+from testbed.xrootd import issuer, members, proxies
 from testbed.xrootd.configuration import AUDIENCE, EMBARGOED, PUBLIC
 
 _DAY = 24 * 3600.0
@@ -28,7 +28,7 @@ _VOS = {"analyst": "escape", "guest": "", "stranger": "other", "xcache": ""}
 
 def create(folder: Path, port: int) -> None:
     """Make every user's token and proxy, good for two days; the caches' proxy for a year."""
-    oauth.create(folder / "issuer", _SCOPES)
+    members.create(folder / "issuer", _SCOPES)
     place = private_folder(folder / "credentials")
     for user, scopes in _SCOPES.items():
         made = token(folder, port, scope=" ".join(scopes), lifetime=2 * _DAY, subject=user)

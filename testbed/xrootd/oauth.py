@@ -1,8 +1,5 @@
 """Who gets a token from the issuer `wlcg`, and which: OpenID Connect by oauthlib.
 
-issuer/users.json      user to password
-issuer/clients.json    client to secret, redirect URIs, seconds that its access tokens are good
-
 The authorization-code flow with PKCE (S256) and refresh tokens, as INDIGO IAM has it: scopes that a
 user may not have are left out; an `audience` is asked for with the authorization. Codes and refresh
 tokens are in memory: a restart of the issuer logs everybody out.
@@ -12,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 import secrets
 import time
 from pathlib import Path
@@ -26,23 +22,13 @@ from oauthlib.oauth2.rfc6749 import errors
 from oauthlib.oauth2.rfc6749.utils import scope_to_list
 from oauthlib.openid import RequestValidator, Server
 
-from testbed.definition import write_private
-from testbed.xrootd import issuer
+from testbed.xrootd import issuer, members
+from testbed.xrootd.members import Client
 
 ISSUER = "wlcg"
 ANYBODY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of who asks for none
-IDENTITY = ("openid", "profile", "email", "offline_access")
 _CODE_SECONDS = 60
 _ID_SECONDS = 600
-
-
-class Client(NamedTuple):
-    """A client that is registered with the issuer."""
-
-    client_id: str
-    secret: str
-    redirect_uris: list[str]
-    lifetime: float
 
 
 class Grant(NamedTuple):
@@ -58,42 +44,6 @@ class Grant(NamedTuple):
     end: float
 
 
-def create(folder: Path, users: dict[str, list[str]]) -> None:
-    """Invent the passwords of users that have none; the storage scopes that they may have."""
-    path = folder / "users.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    made = {
-        name: {"password": known.get(name, {}).get("password") or secrets.token_hex(12),
-               "scopes": [*IDENTITY, *scopes]}
-        for name, scopes in users.items()
-    }  # fmt: skip
-    write_private(path, json.dumps(made, indent=2))
-
-
-def password(folder: Path, user: str) -> str:
-    """Give the password of a user."""
-    return str(json.loads((folder / "users.json").read_text())[user]["password"])
-
-
-def register(folder: Path, client: str, redirect_uri: str, *, lifetime: float = 3600) -> str:
-    """Register a client, or register it anew.
-
-    Args:
-        folder: issuer/ of the site.
-        client: Its name.
-        redirect_uri: Where users who have logged in are sent back to.
-        lifetime: Seconds that its access tokens are good.
-
-    Returns:
-        Its secret.
-    """
-    path = folder / "clients.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    made = Client(client, secrets.token_urlsafe(24), [redirect_uri], lifetime)
-    write_private(path, json.dumps(known | {client: made._asdict()}, indent=2))
-    return made.secret
-
-
 class Validator(RequestValidator):
     """What oauthlib asks of us: who is registered, what is granted, what is still good."""
 
@@ -107,20 +57,18 @@ class Validator(RequestValidator):
 
     def logs_in(self, user: str, secret: str) -> bool:
         """Say whether this is a user's password."""
-        known = json.loads((self._folder / "users.json").read_text()).get(user)
+        known = members.users(self._folder).get(user)
         expected = known["password"] if known else secrets.token_hex(12)
         return hmac.compare_digest(expected.encode(), secret.encode()) and bool(known)
 
     def granted(self, user: str, scopes: list[str]) -> list[str]:
         """Leave out the scopes that a user may not have."""
-        allowed = json.loads((self._folder / "users.json").read_text())[user]["scopes"]
+        allowed = members.users(self._folder)[user]["scopes"]
         return [scope for scope in scopes if scope in allowed]
 
     def client(self, name: str | None) -> Client | None:
         """Give a client that is registered."""
-        path = self._folder / "clients.json"
-        known = json.loads(path.read_text()) if path.exists() else {}
-        return Client(**known[name]) if name in known else None
+        return members.clients(self._folder).get(name or "")
 
     def authenticate_client(self, request: Any, *args: Any, **kwargs: Any) -> bool:
         """Take a client's secret from the body, or from HTTP Basic."""

@@ -23,7 +23,7 @@ from testbed import lake, processes
 from testbed.configuration import free_port
 from testbed.definition import write_private
 from testbed.errors import TestbedError
-from testbed.xrootd import credentials, install, issuer, launch, oauth, proxies
+from testbed.xrootd import credentials, install, issuer, launch, members, oauth, proxies
 from testbed.xrootd.launch import ALIVE, Known
 
 
@@ -80,11 +80,11 @@ class Site(NamedTuple):
 
     def password(self, user: str) -> str:
         """Give the password with which a user logs in at the issuer: analyst or guest."""
-        return oauth.password(self.folder / "issuer", user)
+        return members.password(self.folder / "issuer", user)
 
     def register(self, client: str, redirect_uri: str, *, lifetime: float = 3600) -> str:
-        """Register a client of the issuer, and give its secret: see `oauth.register`."""
-        return oauth.register(self.folder / "issuer", client, redirect_uri, lifetime=lifetime)
+        """Register a client of the issuer, and give its secret: see `members.register`."""
+        return members.register(self.folder / "issuer", client, redirect_uri, lifetime=lifetime)
 
     def proxy(self, user: str, *, vo: str = "", hours: float = 24, past: float = 0) -> Path:
         """Make a proxy in a file of its own: see :func:`testbed.xrootd.proxies.create`."""

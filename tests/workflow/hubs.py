@@ -239,25 +239,36 @@ def browser(folder: Path, site: xrootd.Site) -> Iterator[Chrome]:
         driver.quit()
 
 
-def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
-    """An element that is seen, now or soon."""
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support import expected_conditions
+def waited(page: Chrome, condition: Callable[[Chrome], Any], what: str, seconds: float = 60) -> Any:
+    """What a condition gives when it holds; the page may draw an element anew meanwhile."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.wait import WebDriverWait
 
-    condition = expected_conditions.element_to_be_clickable((By.CSS_SELECTOR, selector))
-    return WebDriverWait(page, seconds).until(condition, f"no {selector} at {page.current_url}")
+    wait = WebDriverWait(page, seconds, ignored_exceptions=[StaleElementReferenceException])
+    return wait.until(condition, f"no {what} at {page.current_url}")
+
+
+def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
+    """An element that can be clicked, now or soon."""
+    from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+
+    return waited(page, element_to_be_clickable(("css selector", selector)), selector, seconds)
 
 
 def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
     """An element of the page that is seen and says just this, now or soon."""
 
-    def one() -> Any:
+    def one(page: Chrome) -> Any:
         found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
         return next((element for element in found if element.is_displayed()), None)
 
-    wait_until(one, seconds)
-    return one()
+    return waited(page, one, said, seconds)
+
+
+def texts(page: Chrome, selector: str) -> list[str]:
+    """What all elements say, at one moment."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(one => one.innerText)"
+    return [str(text) for text in page.execute_script(script, selector)]
 
 
 def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str, *, user: str = "analyst") -> None:
@@ -272,16 +283,18 @@ def choose(page: Chrome, menu: str, item: str) -> None:
     """Choose an item of one of the lab's menus, as a user does."""
     for within, label in ((".lm-MenuBar-item", menu), (".lm-Menu-item", item)):
 
-        def one(within: str = within, label: str = label) -> Any:
-            found = page.find_elements("css selector", within)
-            return next((one for one in found if one.text.splitlines()[:1] == [label]), None)
+        def clicked(page: Chrome, within: str = within, label: str = label) -> bool:
+            for one in page.find_elements("css selector", within):
+                if one.text.splitlines()[:1] == [label]:
+                    one.click()
+                    return True
+            return False
 
-        wait_until(one)
-        one().click()
+        waited(page, clicked, label)
 
 
 def stop(page: Chrome, hub: Hub) -> None:
     """Stop the lab, as a user does."""
     page.get(f"{hub.url}/hub/home")
     find(page, "#stop").click()
-    wait_until(lambda: page.find_element("id", "start").text == "Start My Server")
+    find_text(page, "Start My Server")

@@ -30,6 +30,7 @@ from hubs import (
     needs_proxy,
     on_slurm,
     stop,
+    texts,
     with_a_network,
 )  # fmt: skip
 from pools import wait_until
@@ -104,8 +105,7 @@ def open_notebook(page: Chrome, hub: Hub, name: str) -> None:
 
 def prompts(page: Chrome) -> list[str]:
     """The numbers of the cells, as far as they have been run."""
-    found = page.find_elements("css selector", ".jp-Notebook .jp-InputArea-prompt")
-    return [one.text.strip("[]: ") for one in found]
+    return [text.strip("[]: \n") for text in texts(page, ".jp-Notebook .jp-InputArea-prompt")]
 
 
 def run_all(page: Chrome, seconds: float = 240) -> None:
@@ -114,7 +114,7 @@ def run_all(page: Chrome, seconds: float = 240) -> None:
     choose(page, "Run", "Run All Cells")
 
     def done() -> bool:
-        said = [one.text for one in page.find_elements("css selector", ".jp-RenderedText")]
+        said = texts(page, ".jp-RenderedText")
         assert not any("Traceback" in text for text in said), said
         now = prompts(page)
         return all(one.isdigit() for one in now) and not set(now) & set(before)
@@ -123,7 +123,7 @@ def run_all(page: Chrome, seconds: float = 240) -> None:
 
 
 def rows(page: Chrome) -> list[str]:
-    return [row.text for row in page.find_elements("css selector", ".jp-Notebook tbody tr")]
+    return texts(page, ".jp-Notebook tbody tr")
 
 
 def test_from_log_in_to_a_plot_in_the_lake(
@@ -216,11 +216,7 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
     )
     open_notebook(page, hub, "dask.ipynb")
     run_all(page)
-    (link,) = [
-        one.text.split()[1]
-        for one in page.find_elements("css selector", ".jp-RenderedText")
-        if one.text.startswith("at ")
-    ]
+    (link,) = [text.split()[1] for text in texts(page, ".jp-RenderedText") if "at " in text]
     assert link.startswith("/user/root/proxy/")
     # In the lab, as panels of dask-labextension; and as a page.
     find(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]').click()
