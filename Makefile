@@ -90,6 +90,7 @@ bench: setup-bench ## measure; writes benchmarks/results
 	python benchmarks/pool.py
 	@envs/setup slurm
 	[ $$(id -u) -ne 0 ] || python benchmarks/cluster.py # a cluster needs root
+	python benchmarks/interactive.py
 
 clean: ## remove results, logs, synthetic inputs and the services of the test-bed; keep the environments
 	[ ! -d resources/lake ] || .venv/bin/testbed down lake
