@@ -18,6 +18,7 @@ from testbed import xrootd
 from workspace import SMALL, Workspace, flip_bit
 
 import nanolake
+from nanolake import analyses
 from nanolake.batch import state
 from nanolake.errors import CredentialError, EngineError, NanolakeError
 from nanolake.interactive.analysis import Analysis
@@ -249,23 +250,30 @@ def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
             assert (own.folder / "far" / name).read_bytes() == content
 
 
-def test_root_reads_a_sample_through_the_lake(
+def test_root_reads_a_sample_through_the_lake_here_and_distributed(
     own: Workspace, site: xrootd.Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = f"""
 import nanolake
 a = nanolake.analysis("higgs4l", folder={str(own.folder)!r}, results="near", **{SMALL!r},
                       lake={str(site.folder / "lakes/stream.yaml")!r})
-df = a.dataframe("ZZTo4mu")
-print("events", df.Count().GetValue(), "selected", a.select(df, kind="mc").Count().GetValue())
+def look(name, df):
+    chosen = a.select(df, kind="mc")
+    print(name, df.Count().GetValue(), chosen.Count().GetValue())
+look("here", a.dataframe("ZZTo4mu"))
+with a.cluster("local", maximum=1) as cluster, cluster.get_client() as client:
+    look("there", a.dataframe("ZZTo4mu", client=client, npartitions=2))
 """
     become(monkeypatch, site, "analyst")
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     plan = nanolake.catalogue.read(own.folder / "near/higgs4l/plan.json")
     events = sum(file["events"] for file in plan["samples"]["ZZTo4mu"]["files"])
-    words = done.stdout.split()
-    assert int(words[words.index("events") + 1]) == events
+    lines = [line.split() for line in done.stdout.splitlines()]
+    said = {line[0]: line[1:] for line in lines if line and line[0] in ("here", "there")}
+    # The first channel of the analysis, four muons: as the batch run has booked it.
     ledger = own.read("higgs4l/units/ZZTo4mu/0000.json")
-    assert 0 < int(words[words.index("selected") + 1]) <= events
-    assert ledger["cutflow"]
+    assert ledger["range"] == [0, events]
+    channel = analyses.load("higgs4l").CHANNELS[0]
+    expected = [str(events), str(ledger["cutflow"][channel][-1][1])]
+    assert int(expected[1]) > 0 and said == {"here": expected, "there": expected}

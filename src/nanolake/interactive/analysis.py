@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import subprocess
 import sys
@@ -128,16 +127,14 @@ class Analysis(NamedTuple):
         Raises:
             NanolakeError: The inputs cannot be found.
         """
-        from nanolake import credentials, root
-
-        plan = self.prepare()
-        credentials.show(self.config["lake"]["credential"])
-        ROOT = root.load()
+        plan, credential = self.prepare(), self.config["lake"]["credential"]
+        ROOT = _root_for(credential)
         replicas = read(self.path(self._inputs()[-1]))
         files = [replicas[file["path"]][0] for file in plan["samples"][sample]["files"]]
         urls = [self._opened(file) for file in files]
         if client is None:
             return ROOT.RDataFrame(plan["tree"], urls)
+        ROOT.RDF.Distributed.initialize(_root_for, credential)
         return ROOT.RDataFrame(plan["tree"], urls, executor=client, **options)
 
     def select(self, dataframe: Any, channel: str | None = None, *, kind: str = "data") -> Any:
@@ -382,12 +379,19 @@ def _let_figures_be_seen() -> None:
         select_figure_formats(shell, {"png"})
 
 
-@functools.cache
+def _root_for(credential: Mapping[str, Any] | None) -> Any:
+    """ROOT that reads from a lake; on a worker of a distributed RDataFrame ROOT itself calls it."""
+    from nanolake import credentials, root
+
+    credentials.show(credential)
+    return root.load()
+
+
 def _declare(helpers: str) -> None:
-    """Declare C++ functions, which ROOT takes once."""
+    """Declare C++ functions here and on the workers of distributed RDataFrames."""
     from nanolake import root
 
-    root.load().gInterpreter.Declare(helpers)
+    root.load().RDF.Distributed.DistributeCppCode(helpers)
 
 
 def _essence(said: str) -> str:
