@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 from pools import forget, queue, wait_until
-from test_condor import NTUPLE, SAMPLE, pool, user  # noqa: F401
+from test_condor import NTUPLE, SAMPLE, user  # noqa: F401
 from testbed.condor import Pool
 from workspace import REPOSITORY, Workspace, flip_bit
 
