@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hubs import browser, find, log_in, needs_browser, needs_hub, needs_proxy, on_condor
-from pools import brought_up, queue, wait_until
-from sites import bring_up
+from pools import queue, wait_until
 from testbed import xrootd
 from testbed.condor import Pool
 from workspace import Workspace
 
 pytestmark = [needs_hub, needs_proxy, needs_browser]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
-    found = bring_up(tmp_path_factory.mktemp("site") / "site")
-    yield found
-    xrootd.down(found.folder, delete=True)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    with brought_up(tmp_path_factory.mktemp("pool") / "pool") as pool:
-        yield pool
 
 
 def test_a_lab_is_a_job_that_tells_nobody_its_secrets(

@@ -56,6 +56,7 @@ def test_three_analyses_have_the_bytes_of_a_batch_run(
     ledgers = [json.loads(path.read_text()) for path in workspace.path().glob("*/units/*/*.json")]
     accesses = {file["access"] for ledger in ledgers for file in ledger["files"]}
     assert accesses == {"stage" if how == "stage" else "stream"}
+    assert all(worker.startswith("tls://") for one in kernel.seen() for worker in one["workers"])
     assert slots >= 1 and 1 <= max(len(one["workers"]) for one in kernel.seen()) < 40
     wait_until(lambda: not queue(pool), 40)
     services = asked(pool, "OAuthServicesNeeded", history=True)

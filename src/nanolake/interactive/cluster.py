@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanolake import config as settings
 from nanolake.errors import NanolakeError
@@ -59,7 +59,7 @@ def cluster(
         options: Of the class of dask-jobqueue (HTCondorCluster, SLURMCluster), or LocalCluster.
 
     Raises:
-        CredentialError: What storage asks for is missing, or ends before a job may.
+        CredentialError: What storage asks for is missing, or about to end.
         NanolakeError: There is no such engine here.
     """
     if engine not in ENGINES:
@@ -67,24 +67,23 @@ def cluster(
     place = Path(folder or os.environ.get("NANOLAKE_FOLDER") or PROJECT).resolve()
     with contextlib.chdir(place):
         chosen = config or settings.resolve(settings.load_yaml("config/config.yaml"))
-        _check_credential(chosen, engine, minutes)
+        _check_credential(chosen, engine)
         if engine == "local":
             made, most = _local(memory, options), os.cpu_count() or 1
         else:
             _require(engine)
             LOGS.mkdir(mode=0o700, parents=True, exist_ok=True)
             make = {"condor": _condor, "marconi100": _slurm}[engine]
-            made, most = make(place, chosen, memory, minutes, interface, options), 16
+            made, most = make(_Jobs(place, memory, minutes, interface), chosen, options), 16
     most = maximum or most
     made.adapt(minimum=min(minimum, most), maximum=most)
     return made
 
 
-def _check_credential(config: Mapping[str, Any], engine: str, minutes: float) -> None:
-    """What storage asks for is there; the user's own lasts as long as a job that cannot renew it.
+def _check_credential(config: Mapping[str, Any], engine: str) -> None:
+    """What storage asks for is there, unless the pool's monitor gives it to jobs.
 
-    Where the file of a token is shared, a unit reads it when it begins: who renews it there renews
-    it for the workers.
+    A unit reads the file of a token when it begins: who renews it renews it for the workers.
     """
     need = config["lake"]["credential"]
     if not need or (engine == "condor" and config["pool"]["token_service"]):
@@ -119,24 +118,31 @@ def _local(memory: str, options: dict[str, Any]) -> Any:
     )
 
 
-def _of_a_batch_system(
-    place: Path, memory: str, interface: str | None, prologue: list[str]
-) -> dict[str, Any]:
+class _Jobs(NamedTuple):
+    """What is asked of jobs that are workers; see `cluster`."""
+
+    place: Path
+    memory: str
+    minutes: float
+    interface: str | None
+
+
+def _of_a_batch_system(jobs: _Jobs, prologue: list[str]) -> dict[str, Any]:
     """What HTCondor and Slurm have in common."""
     from distributed import Security
 
     # Certificate and key of the workers, 0600.
-    keys = place / ".snakemake/nanolake/dask"
+    keys = jobs.place / ".snakemake/nanolake/dask"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    where = {"interface": interface} if interface else {"host": socket.gethostname()}
+    where = {"interface": jobs.interface} if jobs.interface else {"host": socket.gethostname()}
     return {
         "cores": 1,
         "processes": 1,
-        "memory": memory,
+        "memory": jobs.memory,
         "python": sys.executable,
         "nanny": True,
         "death_timeout": DEATH,
-        "interface": interface,
+        "interface": jobs.interface,
         "log_directory": str(LOGS),
         "local_directory": "${TMPDIR:-/tmp}",
         "security": Security.temporary(),
@@ -163,22 +169,15 @@ def _profile(name: str) -> dict[str, Any]:
     return dict(found["default-resources"])
 
 
-def _condor(
-    place: Path,
-    config: Mapping[str, Any],
-    memory: str,
-    minutes: float,
-    interface: str | None,
-    options: dict[str, Any],
-) -> Any:
+def _condor(jobs: _Jobs, config: Mapping[str, Any], options: dict[str, Any]) -> Any:
     with _interrupts_kept():
         from dask_jobqueue import HTCondorCluster
 
     service, need = config["pool"]["token_service"], config["lake"]["credential"]
     directives = {
-        "initialdir": str(place),
+        "initialdir": str(jobs.place),
         "getenv": _profile("condor")["getenv"].strip("'"),
-        "allowed_job_duration": str(int(60 * minutes)),
+        "allowed_job_duration": str(int(60 * jobs.minutes)),
     }
     prologue = []
     if need and need["kind"] != "x509" and service:
@@ -188,19 +187,12 @@ def _condor(
         from nanolake import credentials
 
         directives["x509userproxy"] = os.path.abspath(credentials.proxy_file())
-    common = _of_a_batch_system(place, memory, interface, prologue)
+    common = _of_a_batch_system(jobs, prologue)
     more = {"disk": "1GB", "job_extra_directives": directives}
     return HTCondorCluster(**(common | more | options))
 
 
-def _slurm(
-    place: Path,
-    config: Mapping[str, Any],
-    memory: str,
-    minutes: float,
-    interface: str | None,
-    options: dict[str, Any],
-) -> Any:
+def _slurm(jobs: _Jobs, config: Mapping[str, Any], options: dict[str, Any]) -> Any:
     with _interrupts_kept():
         from dask_jobqueue import SLURMCluster
 
@@ -209,11 +201,11 @@ def _slurm(
     slurm_queue.require_secrecy()
     # Snakemake evaluates it, too; account and QOS are sbatch's own variables.
     partition = eval(_profile("marconi100")["slurm_partition"], {"shutil": shutil})
-    common = _of_a_batch_system(place, memory, interface, [])
-    hours, rest = divmod(int(minutes), 60)
+    common = _of_a_batch_system(jobs, [])
+    hours, rest = divmod(int(jobs.minutes), 60)
     more = {
         "queue": partition,
         "walltime": f"{hours:02d}:{rest:02d}:00",
-        "job_extra_directives": [f"--chdir={place}"],
+        "job_extra_directives": [f"--chdir={jobs.place}"],
     }
     return SLURMCluster(**(common | more | options))
