@@ -257,12 +257,41 @@ def find(page: Chrome, selector: str, seconds: float = 60) -> Any:
 
 def find_text(page: Chrome, said: str, seconds: float = 60) -> Any:
     """An element of the page that is seen and says just this, now or soon."""
+    return waited(page, saying(said), said, seconds)
+
+
+def saying(said: str) -> Callable[[Chrome], Any]:
+    """The condition that an element of the page is seen and says just this."""
 
     def one(page: Chrome) -> Any:
         found = page.find_elements("xpath", f"//*[normalize-space(text())={said!r}]")
         return next((element for element in found if element.is_displayed()), None)
 
-    return waited(page, one, said, seconds)
+    return one
+
+
+def click(page: Chrome, selector: str) -> None:
+    """Click an element, now or soon."""
+    from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+
+    press(page, element_to_be_clickable(("css selector", selector)), selector)
+
+
+def click_text(page: Chrome, said: str) -> None:
+    """Click an element that says just this, now or soon."""
+    press(page, saying(said), said)
+
+
+def press(page: Chrome, condition: Callable[[Chrome], Any], what: str) -> None:
+    """Click what a condition gives; once more if the page has drawn it anew in between."""
+
+    def pressed(page: Chrome) -> bool:
+        element = condition(page)
+        if element:
+            element.click()
+        return bool(element)
+
+    waited(page, pressed, what)
 
 
 def texts(page: Chrome, selector: str) -> list[str]:
@@ -276,7 +305,7 @@ def log_in(page: Chrome, hub: Hub, site: xrootd.Site, path: str, *, user: str = 
     find(page, "input[name=username]").send_keys(user)
     assert page.current_url.startswith(site.issuer)
     find(page, "input[name=password]").send_keys(site.password(user))
-    find(page, "button").click()
+    click(page, "button")
 
 
 def choose(page: Chrome, menu: str, item: str) -> None:
@@ -296,5 +325,5 @@ def choose(page: Chrome, menu: str, item: str) -> None:
 def stop(page: Chrome, hub: Hub) -> None:
     """Stop the lab, as a user does."""
     page.get(f"{hub.url}/hub/home")
-    find(page, "#stop").click()
+    click(page, "#stop")
     find_text(page, "Start My Server")

@@ -22,6 +22,8 @@ from hubs import (
     Hub,
     browser,
     choose,
+    click,
+    click_text,
     find,
     find_text,
     log_in,
@@ -219,9 +221,9 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
     (link,) = [text.split()[1] for text in texts(page, ".jp-RenderedText") if "at " in text]
     assert link.startswith("/user/root/proxy/")
     # In the lab, as panels of dask-labextension; and as a page.
-    find(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]').click()
+    click(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]')
     find(page, 'input[placeholder="DASK DASHBOARD URL"]').send_keys(hub.url + link, "\n")
-    find_text(page, "Task Stream").click()
+    click_text(page, "Task Stream")
     panel = find(page, 'iframe[src*="/user/root/proxy/"]')
     page.switch_to.frame(panel)
     find(page, "canvas, .bk-Figure", 30)
@@ -238,10 +240,10 @@ def test_a_file_of_the_lake_is_found_in_the_lab_and_opened(
     (did,) = [one["did"] for one in published if one["path"].endswith("cutflow.csv")]
     write_notebook(workspace.folder / "notebooks/rucio.ipynb", "print('nothing')")
     open_notebook(page, hub, "rucio.ipynb")
-    find(page, '.lm-TabBar-tab[data-id="rucio-jupyterlab:panel"]').click()
+    click(page, '.lm-TabBar-tab[data-id="rucio-jupyterlab:panel"]')
     find(page, 'input[placeholder="Enter a Data Identifier (DID)"]').send_keys(did, "\n")
     for said in (did, "Make Available"):
-        find_text(page, said).click()
+        click_text(page, said)
     # What the extension says of it, with the path that a notebook is to open.
     ask = (
         "const done = arguments[1]; fetch(arguments[0], {headers: {'X-XSRFToken':"
@@ -283,7 +285,7 @@ def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -
     stop(page, hub)
     assert not queue(cluster)
     assert not list((hub.home / ".nanolake").glob("hub.*"))
-    find(page, "#logout").click()
+    click(page, "#logout")
     # The issuer asks for the password again.
     page.get(f"{hub.url}/hub/home")
     find(page, "input[name=password]")
