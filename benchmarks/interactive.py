@@ -2,7 +2,7 @@
 
     python benchmarks/interactive.py [--quick]
 
-Units of dimuon by JIT, of about half a minute each, on synthetic inputs; the pool and (as root) the
+Units of dimuon by JIT on synthetic inputs; the pool and (as root) the
 cluster of the test-bed for the start of workers that are jobs. Writes interactive.json,
 interactive.md and interactive.png into benchmarks/results.
 """
@@ -33,7 +33,8 @@ from testbed.errors import TestbedError
 import nanolake
 from nanolake.interactive.analysis import Analysis
 
-EVENTS = 16_000_000  # of a unit: about half a minute by JIT; a fixed cost weighs twice a minute's
+# Of a unit: 16 s by JIT. What it costs beside its work weighs four times as much as in a minute.
+EVENTS = 16_000_000
 UNITS = 2
 SMALL = 1_000_000  # events of the unit that is waited for where the start of workers is measured
 # The program whose clock is read: it begins when a cluster is asked for.
