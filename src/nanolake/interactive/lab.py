@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,6 +158,9 @@ def start(lake_name: str | None, *, port: int, browser: bool) -> int:
     """
     import subprocess
 
+    # A closed terminal, too, ends the embedded lake with the lab.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     given = configuration.load_yaml("config/config.yaml")
     lake = configuration.resolve(given | ({"lake": lake_name} if lake_name else {}))["lake"]
     with session.running(lake):
