@@ -78,6 +78,11 @@ def places(units: Sequence[tuple[str, str]], folder: str, logs: str) -> list[Pla
     ]
 
 
+def input_key(plan: Mapping[str, Any], place: Place) -> str:
+    """The hash of what a unit reads."""
+    return str(plan["samples"][place.sample]["units"][int(place.unit)]["key"])
+
+
 def is_made(place: Place, key: str, fingerprint: str) -> bool:
     """Whether a unit is there already, from the same input and by the same graph, and undamaged."""
     if not (os.path.exists(place.ledger) and os.path.exists(place.events)):
@@ -119,7 +124,7 @@ def run(
     """
     plan = read(plan_file)
     units = places(chosen(plan, name), folder, logs)
-    keys = {place: skim.find_unit(plan, place.sample, place.unit)["key"] for place in units}
+    keys = {place: input_key(plan, place) for place in units}
     missing = [place for place in units if not is_made(place, keys[place], fingerprint)]
     print(f"{len(units)} units, {len(units) - len(missing)} of them made before", flush=True)
     make = partial(skim.run, program, plan_file, replicas_file, fingerprint=fingerprint, **how)

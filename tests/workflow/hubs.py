@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ from workspace import REPOSITORY
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+ACCOUNT = getpass.getuser()  # of all users of the hub
 CONFIG = REPOSITORY / "deploy/jupyterhub/jupyterhub_config.py"
 PROXY = REPOSITORY / ".hub/node_modules/.bin/configurable-http-proxy"
 _CODE = REPOSITORY / "testbed"
@@ -156,7 +158,7 @@ def brought_up(
     (hub.state / "client_secret").touch(0o600)
     (hub.state / "client_secret").write_text(secret)
     # The issuer's `guest` is not he whose account has this name here.
-    (folder / "users.yaml").write_text("analyst: root\nsomebody: guest\n")
+    (folder / "users.yaml").write_text(f"analyst: {ACCOUNT}\nsomebody: guest\n")
     given = {
         "URL": hub.url, "BIND": hub.url, "INSIDE": inside, "STATE": str(hub.state),
         "PROXY": str(PROXY), "PROXY_API": f"http://127.0.0.1:{free_port(0)}",

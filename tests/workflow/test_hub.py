@@ -19,6 +19,7 @@ import pytest
 import requests
 from clusters import brought_up, queue, site_of
 from hubs import (
+    ACCOUNT,
     Hub,
     browser,
     choose,
@@ -100,7 +101,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 def open_notebook(page: Chrome, hub: Hub, name: str) -> None:
     """Open a notebook, and nothing else, in the lab; its kernel is there."""
-    page.get(f"{hub.url}/user/root/lab/tree/notebooks/{name}?reset")
+    page.get(f"{hub.url}/user/{ACCOUNT}/lab/tree/notebooks/{name}?reset")
     find(page, ".jp-Notebook .jp-InputArea-prompt")
     find(page, ".jp-Notebook-ExecutionIndicator[data-status=idle]")
 
@@ -132,7 +133,7 @@ def test_from_log_in_to_a_plot_in_the_lake(
     hub: Hub, cluster: Cluster, workspace: Workspace, page: Chrome, tmp_path: Path
 ) -> None:
     assert cluster.run("squeue", "--noheader", "--format=%j %T %u").split() == [
-        "lab", "RUNNING", "root",
+        "lab", "RUNNING", ACCOUNT,
     ]  # fmt: skip
     write_notebook(
         workspace.folder / "notebooks/dimuon.ipynb",
@@ -219,12 +220,12 @@ def test_dasks_dashboard_is_behind_the_hub(hub: Hub, workspace: Workspace, page:
     open_notebook(page, hub, "dask.ipynb")
     run_all(page)
     (link,) = [text.split()[1] for text in texts(page, ".jp-RenderedText") if "at " in text]
-    assert link.startswith("/user/root/proxy/")
+    assert link.startswith(f"/user/{ACCOUNT}/proxy/")
     # In the lab, as panels of dask-labextension; and as a page.
     click(page, '.lm-TabBar-tab[data-id="dask-dashboard-launcher"]')
     find(page, 'input[placeholder="DASK DASHBOARD URL"]').send_keys(hub.url + link, "\n")
     click_text(page, "Task Stream")
-    panel = find(page, 'iframe[src*="/user/root/proxy/"]')
+    panel = find(page, f'iframe[src*="/user/{ACCOUNT}/proxy/"]')
     page.switch_to.frame(panel)
     find(page, "canvas, .bk-Figure", 30)
     page.switch_to.default_content()
@@ -250,7 +251,7 @@ def test_a_file_of_the_lake_is_found_in_the_lab_and_opened(
         "document.cookie.match(/_xsrf=([^;]*)/)?.[1] ?? ''}})"
         ".then(answer => answer.json()).then(done)"
     )
-    url = f"{hub.url}/user/root/rucio-jupyterlab/did?namespace=lake&did={did}"
+    url = f"{hub.url}/user/{ACCOUNT}/rucio-jupyterlab/did?namespace=lake&did={did}"
 
     def details() -> Any:
         return page.execute_async_script(ask, url)

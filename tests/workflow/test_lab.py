@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 from pools import wait_until
-from sites import become, bring_up
+from sites import become
 from testbed import xrootd
 from testbed.configuration import free_port
 from workspace import SMALL, Workspace
@@ -97,13 +97,6 @@ def test_the_embedded_lake_is_there_as_long_as_the_lab_is(
     config = workspace.folder / ".snakemake/nanolake/lab/jupyter_server_config.json"
     assert config.stat().st_mode & 0o777 == 0o600 and "password" not in config.read_text()
     assert (tmp_path / "home/.rucio_jupyterlab").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xrootd.Site]:
-    found = bring_up(tmp_path_factory.mktemp("site") / "site")
-    yield found
-    xrootd.down(found.folder, delete=True)
 
 
 def test_a_lake_with_tokens(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from nanolake import alone, analyses, config_lake, engine, pack, skim
+from nanolake import alone, analyses, config_lake, engine, pack
 from nanolake import config as settings
 from nanolake.batch.watch import Watch
 from nanolake.catalogue import read
 from nanolake.errors import LakeError, NanolakeError
-from nanolake.interactive import tasks
+from nanolake.interactive import PROJECT, tasks, working_folder
 from nanolake.interactive.units import Task
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from distributed import Client
     from matplotlib.figure import Figure
 
-PROJECT = Path(__file__).resolve().parents[3]  # where the Snakefile is
 OWN = Path(".snakemake/nanolake/notebook.yaml")  # keys of the configuration that a notebook gives
 
 
@@ -43,7 +42,7 @@ def analysis(name: str, *, folder: str | os.PathLike[str] | None = None, **confi
     Raises:
         ConfigError: The configuration cannot be used; all problems are named.
     """
-    place = Path(folder or os.environ.get("NANOLAKE_FOLDER") or PROJECT).resolve()
+    place = working_folder(folder)
     known = settings.load_yaml(place / "config/config.yaml") | {"analyses": [name]} | config
     with contextlib.chdir(place):
         resolved = settings.resolve(known)
@@ -109,11 +108,12 @@ class Analysis(NamedTuple):
 
     def missing(self, plan: Mapping[str, Any]) -> list[Task]:
         """The units that are not there yet, from these inputs and by this code."""
+        fingerprint = engine.graph_fingerprint(self.name, self._selection(), "skim")
         with contextlib.chdir(self.folder):
             return [
-                self._task(place)
+                self._task(place, fingerprint)
                 for place in self._places(plan)
-                if not pack.is_made(place, self._key(plan, place), self._fingerprint())
+                if not pack.is_made(place, pack.input_key(plan, place), fingerprint)
             ]
 
     def dataframe(self, sample: str, *, client: Client | None = None, **options: Any) -> Any:
@@ -224,17 +224,11 @@ class Analysis(NamedTuple):
         chosen = self.config["selections"].get(self.name)
         return str(chosen or analyses.load(self.name).SELECTIONS[0])
 
-    def _fingerprint(self) -> str:
-        return engine.graph_fingerprint(self.name, self._selection(), "skim")
-
     def _places(self, plan: Mapping[str, Any]) -> list[pack.Place]:
         logs = f"logs/skim/{self.name}"
         return pack.places(pack.members(plan), self._target("units"), logs)
 
-    def _key(self, plan: Mapping[str, Any], place: pack.Place) -> str:
-        return str(skim.find_unit(plan, place.sample, place.unit)["key"])
-
-    def _task(self, place: pack.Place) -> Task:
+    def _task(self, place: pack.Place, fingerprint: str) -> Task:
         return Task(
             folder=str(self.folder),
             sample=place.sample,
@@ -249,7 +243,7 @@ class Analysis(NamedTuple):
                 "verify": self.config["verify"],
                 "scratch": self.config["scratch"],
                 "accelerator": self.config["accelerator"],
-                "fingerprint": self._fingerprint(),
+                "fingerprint": fingerprint,
             },
         )
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanolake import config as settings
 from nanolake.errors import NanolakeError
+from nanolake.interactive import PROJECT, working_folder
 
 if TYPE_CHECKING:
     from distributed.deploy.spec import SpecCluster
 
-PROJECT = Path(__file__).resolve().parents[3]
 LOGS = Path("logs/dask")
 ENGINES = ("local", "condor", "marconi100")
 # Seconds after which a worker whose scheduler is gone ends, and with it its job.
@@ -64,7 +64,7 @@ def cluster(
     """
     if engine not in ENGINES:
         raise NanolakeError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
-    place = Path(folder or os.environ.get("NANOLAKE_FOLDER") or PROJECT).resolve()
+    place = working_folder(folder)
     with contextlib.chdir(place):
         chosen = config or settings.resolve(settings.load_yaml("config/config.yaml"))
         _check_credential(chosen, engine)

@@ -20,9 +20,9 @@ from typing import Any
 from nanolake import config as configuration
 from nanolake import config_lake
 from nanolake.errors import LakeError
+from nanolake.interactive import PROJECT
 from nanolake.lake import session
 
-PROJECT = Path(__file__).resolve().parents[3]
 OWN = Path(".snakemake/nanolake/lab")  # configuration of this machine's lab, 0700
 NOTEBOOKS = "/lab/tree/notebooks"
 # Settings of every user until changed: JupyterLab is to ask nobody outside for news of itself.
