@@ -166,9 +166,9 @@ def test_memory_overrun_and_a_missing_program_are_held_with_their_reason(
 def test_what_died_halfway_is_replaced_and_its_queue_survives(shared: Pool, tmp_path: Path) -> None:
     job = Job(shared, tmp_path, SCRIPT + "sleep 300\n", hold=True)
     running = Job(shared, tmp_path / "running", SCRIPT + "exec sleep 300\n")
-    running.host()
+    running.host()  # the job counts as running before its script does
+    wait_until(lambda: any(one.name() == "sleep" for one in of_pool(shared.folder)))
     orphans = [one for one in of_pool(shared.folder) if one.pid != shared.pid]
-    assert any("sleep" in one.name() for one in orphans)
     os.kill(shared.pid, 9)
     assert shared.faults.kill("master") == 1
     wait_until(lambda: not psutil.pid_exists(shared.pid))
