@@ -45,6 +45,9 @@ def fill(
 ) -> dict[str, dict[str, int]]:
     """Fill the histograms of some samples into one file.
 
+    Samples and processes come in the order of their names, whatever that of the datasets' file:
+    in another one the last bits of sums differ.
+
     Args:
         program: The engine of the analysis.
         analysis: Its name.
@@ -57,6 +60,7 @@ def fill(
         Sample to its cut flow after the skim, {step: events}.
     """
     module = analyses.load(analysis)
+    ntuples = dict(sorted(ntuples.items()))
     columns = module.ntuple_columns(selection)
     paths = [ntuple["path"] for ntuple in ntuples.values()]
     task = {"object": NTUPLE_TREE, "columns": columns, "paths": paths}
@@ -66,7 +70,7 @@ def fill(
             "name": sample,
             "object": NTUPLE_TREE,
             "files": [{"path": ntuple["path"], "events": ntuple.get("events", content["events"])}],
-            "parts": module.parts(ntuple["processes"], ntuple["channels"]),
+            "parts": sorted(module.parts(ntuple["processes"], ntuple["channels"])),
         }
         for (sample, ntuple), content in zip(ntuples.items(), inspected, strict=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,8 @@ import uproot
 import yaml
 from workspace import REPOSITORY, SMALL, Run, Workspace
 
-from nanolake import analyses
+from nanolake import analyses, histogram
+from nanolake import config as settings
 from nanolake.analyses import htautau
 from nanolake.config import load_yaml
 
@@ -89,6 +91,26 @@ def test_histograms_have_their_names_and_are_filled(finished: Workspace, analysi
         assert set(classes.values()) == {"TH1D"}
         assert len(file.keys()) == len(classes), "two cycles of one histogram"
         assert sum(file[name].values(flow=True).sum() for name in classes) > 0
+
+
+@pytest.mark.parametrize("analysis", ["higgs4l", "htautau"])
+def test_histograms_are_the_same_whatever_the_order_of_samples(
+    finished: Workspace, tmp_path: Path, analysis: str
+) -> None:
+    known = settings.load_yaml(REPOSITORY / "config/datasets.yaml")["analyses"][analysis]
+    plan, folder = finished.read(analysis, "plan.json"), finished.path(analysis)
+    ntuples = {
+        sample: {
+            "path": str(folder / f"ntuples/{sample}.root"),
+            "processes": dict(reversed(known["datasets"][sample]["processes"].items())),
+            "channels": entry["channels"],
+        }
+        for sample, entry in reversed(plan["samples"].items())
+    }
+    output = tmp_path / "histograms.root"
+    selection = analyses.load(analysis).SELECTIONS[0]
+    histogram.fill(str(folder / "engine"), analysis, ntuples, str(output), selection=selection)
+    assert output.read_bytes() == (folder / "histograms.root").read_bytes()
 
 
 def test_there_are_680_htautau_histograms() -> None:
