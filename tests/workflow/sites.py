@@ -11,6 +11,8 @@ from testbed import xrootd
 from testbed.errors import TestbedError
 from workspace import REPOSITORY, Workspace
 
+from nanolake import embargo
+
 _FOREIGN = ("BEARER_TOKEN", "BEARER_TOKEN_FILE", "X509_USER_PROXY", "X509_CERT_DIR")
 
 
@@ -50,8 +52,15 @@ def embargoed_datasets(folder: Path, *samples: str) -> str:
             if sample in analysis["datasets"]:
                 analysis["datasets"][sample]["embargoed"] = True
     path = folder / "datasets.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))  # the order of sums
+    path.write_text(yaml.safe_dump(content))
     return str(path)
+
+
+def embargo_all(workspace: Workspace, finished: Workspace) -> dict[str, Any]:
+    """Embargo the inputs of a folder: all samples of finished results; the configuration of it."""
+    embargo.keep_private([workspace.folder / "resources"])
+    samples = [path.stem for path in finished.path().glob("*/ntuples/*.root")]
+    return {"datasets": embargoed_datasets(workspace.folder, *samples)}
 
 
 def units(workspace: Workspace) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 
 import pytest
@@ -44,7 +43,7 @@ def test_three_analyses_have_the_bytes_of_a_local_run(
     finished: Workspace, workspace: Workspace, pool: Pool
 ) -> None:
     as_user(workspace)
-    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    workspace.take_inputs(finished)
     said = run(workspace, pool=pool)
     assert workspace.products() == finished.products()
     units = list(finished.path().glob("*/units/*/*.root"))

@@ -149,7 +149,7 @@ def far(
     become(monkeypatch, site, "analyst")
     monkeypatch.setenv("XRD_CONNECTIONWINDOW", "1")
     workspace = Workspace.new(tmp_path / "far")
-    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    workspace.take_inputs(finished)
     lake = {"lake": str(site.folder / "lakes/stream.yaml")}
     as_user(workspace, **lake)
     names = ("engine", "plan.json", "preflight.json")

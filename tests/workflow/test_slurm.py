@@ -5,8 +5,6 @@ Its compute nodes have no route to the lake: they read through the cache at its 
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
 
 import pytest
@@ -40,11 +38,11 @@ def test_three_analyses_through_the_edge_have_the_bytes_of_a_local_run(
 ) -> None:
     # All units of an analysis are one job, two of them side by side.
     as_user(workspace, lake=str(cluster.folder / "lakes/edge.yaml"), pack=20)
-    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    workspace.take_inputs(finished)
     targets = [f"results/{name}/histograms.root" for name in ("higgs4l", "htautau")]
     said = run(workspace, "dimuon", "results/dimuon/published.json", *targets, cluster=cluster)
     assert workspace.products() == finished.products()
-    ledgers = [json.loads(path.read_text()) for path in workspace.path().glob("*/units/*/*.json")]
+    ledgers = workspace.ledgers()
     files = [file for ledger in ledgers for file in ledger["files"]]
     assert {file["cache"].partition(cluster.gateway)[1] for file in files} == {cluster.gateway}
     assert not any(file["failed"] for file in files)

@@ -214,7 +214,7 @@ def far(
 ) -> Workspace:
     """A folder whose inputs are at the site, planned and looked through."""
     as_user(workspace, lake=lake)
-    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    workspace.take_inputs(finished)
     names = ("engine", "plan.json", "preflight.json")
     targets = [f"results/{analysis}/{name}" for name in names]
     command = workspace.command(*targets, config=SMALL | {"lake": lake}, cores=2)

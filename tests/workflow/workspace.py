@@ -107,6 +107,19 @@ class Workspace:
         """A JSON file of the results."""
         return json.loads(self.path(*parts).read_text())
 
+    def take_inputs(self, other: Workspace) -> None:
+        """Copy the inputs that another folder has made."""
+        shutil.copytree(other.folder / "resources", self.folder / "resources")
+
+    def ledgers(self) -> list[Any]:
+        """Those of all units."""
+        found = sorted(self.path().glob("*/units/*/*.json"))
+        return [json.loads(path.read_text()) for path in found]
+
+    def seen_by_others(self) -> list[Path]:
+        """What there is in the results that others than their owner may read."""
+        return [path for path in self.path().rglob("*") if path.stat().st_mode & 0o077]
+
     def products(self) -> dict[str, bytes]:
         """The bytes of all histograms and reduced ntuples."""
         found = [*self.path().glob("*/histograms.root"), *self.path().glob("*/ntuples/*.root")]
