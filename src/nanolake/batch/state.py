@@ -34,7 +34,7 @@ class Status:
         began: When, in seconds since the epoch.
         log: Where Snakemake keeps what it said.
         queue: The event log of the batch system, where there is one.
-        engine: Snakemake's name of what runs its jobs: local, htcondor, slurm.
+        engine: What runs its jobs: local, htcondor, slurm, as Snakemake has it; or dask.
         done: Units whose events and ledger are there.
         units: All units; 0 as long as no plan is made.
         jobs: How many jobs are running, idle, held, ...

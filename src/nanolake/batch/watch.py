@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -83,7 +83,8 @@ class Watch:
         every: Seconds between two lines; 0: none.
         log: Where Snakemake keeps what it says.
         queue: The event log of HTCondor, if jobs go there.
-        engine: Snakemake's name of what runs its jobs.
+        engine: What runs its jobs; see `Status`.
+        states: Says the states of the jobs that are not here, given how many there are.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Watch:
         log: str = "",
         queue: Path | None = None,
         engine: str = "local",
+        states: Callable[[int], Mapping[str, int]] = lambda number: {"submitted": number},
     ) -> None:
         me = state.identity(os.getpid())
         self.status = Status(me, time.time(), log, str(queue or ""), engine)
@@ -104,6 +106,7 @@ class Watch:
         self._early: set[str] = set()  # of units that are done in packs that are not
         self._rate = Rate()
         self._events = Events(queue) if queue else None
+        self._states = states
         self._looked = time.monotonic()
         self._said, self._when, self._alarms = "", time.monotonic(), 0
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -175,18 +178,17 @@ class Watch:
         if self._events:
             self._events.update()
         with self._lock:
-            self.status.jobs = self._jobs()
+            here = sum(job.here for job in self._active.values())
+            away = len(self._active) - here
+        # Without the lock: whoever is asked may be slow.
+        jobs = Counter(self._events.jobs if self._events else self._states(away))
+        jobs.update(running=here)
+        with self._lock:
+            self.status.jobs = dict(jobs)
             self.status.held = self._events.held if self._events else []
             self.status.rate = round(self._rate.at(time.time()), 1)
             content = asdict(self.status)
         state.write(state.STATUS, content)
-
-    def _jobs(self) -> dict[str, int]:
-        """Count jobs by their states: those of here run, those of the queue are as it says."""
-        jobs = Counter(running=sum(job.here for job in self._active.values()))
-        away = len(self._active) - jobs["running"]
-        jobs.update(self._events.jobs if self._events else {"submitted": away})
-        return dict(jobs)
 
     def _look_into_packs(self) -> None:
         """Book units of packs that still run; seldom, as it asks the file system."""

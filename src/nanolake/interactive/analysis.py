@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -231,6 +232,7 @@ class Analysis(NamedTuple):
     def _task(self, place: pack.Place, fingerprint: str) -> Task:
         return Task(
             folder=str(self.folder),
+            analysis=self.name,
             sample=place.sample,
             unit=place.unit,
             events=place.events,
@@ -267,7 +269,8 @@ class Analysis(NamedTuple):
     ) -> None:
         missing = self.missing(plan)
         with contextlib.chdir(self.folder):
-            watch = Watch(lambda line: None, every=0, engine="dask")
+            states = partial(tasks.states, client)
+            watch = Watch(lambda line: None, every=0, engine="dask", states=states)
             watch.start()
             watch.plan(len(self._places(plan)), len(missing))
             well = False

@@ -79,8 +79,20 @@ def make(
         )
 
 
+def states(client: Client, number: int) -> dict[str, int]:
+    """How many of a number of units workers are at, and how many wait: see `Watch`."""
+    if client.status != "running":
+        return {"submitted": number}
+    try:
+        busy = sum(map(bool, client.processing().values()))
+    except OSError:  # the scheduler is gone: whoever waits for the units says so
+        return {"submitted": number}
+    running = min(busy, number)
+    return {"running": running, "idle": number - running}
+
+
 def _name(task: Task) -> str:
-    return f"{task['sample']}/{task['unit']}"
+    return f"{task['analysis']}/{task['sample']}/{task['unit']}"
 
 
 def _ended(

@@ -26,6 +26,7 @@ class Task(TypedDict):
 
     Attributes:
         folder: Working folder of the run.
+        analysis: Name of the analysis.
         sample: Sample of the unit.
         unit: Its name.
         events: Path of its selected events.
@@ -38,6 +39,7 @@ class Task(TypedDict):
     """
 
     folder: str
+    analysis: str
     sample: str
     unit: str
     events: str
