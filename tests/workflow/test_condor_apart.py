@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -51,7 +50,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 def project(tmp_path_factory: pytest.TempPathFactory, finished: Workspace) -> Workspace:
     """One for the tests of this module, each of which has a folder of results of its own."""
     made = new_project(tmp_path_factory.mktemp("apart") / "work")
-    shutil.copytree(finished.folder / "resources", made.folder / "resources")
+    made.take_inputs(finished)
     return made
 
 
@@ -66,7 +65,7 @@ def test_three_analyses_streamed_with_the_pools_tokens_have_the_bytes_of_a_local
     lake = farm.lake("stream")
     said = farm.run(project, "dimuon", "higgs4l", "htautau", **SMALL, lake=lake, pool=SERVICE)
     assert project.products() == finished.products()
-    units = [json.loads(path.read_text()) for path in project.path().glob("*/units/*/*.json")]
+    units = project.ledgers()
     assert {one["host"] for one in units} == {f"{host}.pool.test" for host in farm.pool.hosts}
     assert set(re.findall(r"with batch name (\w+)-", said)) == {"skim"}
     asked = farm.pool.run("condor_history", "-af", "OAuthServicesNeeded", "ExitCode")
@@ -242,6 +241,24 @@ def test_storage_that_comes_back_is_read(
     assert have_the_bytes(project, "back", finished, UNITS[:1])
 
 
+def test_full_scratch_space_is_waited_for(
+    farm: Farm, project: Workspace, finished: Workspace
+) -> None:
+    chosen, faults = planned(farm, project, "full"), farm.pool.faults
+    patient = ("--set-resources", "skim:classad_NanolakeBackoff=4")
+    for host in farm.pool.hosts:
+        faults.fill(host)
+    try:
+        process = farm.begin(project, f"full/{UNITS[0]}", *patient, **chosen)
+        wait_until(lambda: process.poll() is not None or queue(farm.pool) == [HELD])
+        print(farm.pool.run("condor_q", "-af", "HoldReasonCode", "HoldReasonSubCode", "HoldReason"))
+    finally:
+        for host in farm.pool.hosts:
+            faults.empty(host)
+    assert "is held: " in farm.end(process, project)
+    assert have_the_bytes(project, "full", finished, UNITS[:1])
+
+
 def test_refused_token_stops_everything(
     farm: Farm, project: Workspace, finished: Workspace
 ) -> None:
@@ -314,12 +331,7 @@ def test_embargoed_data_are_read_with_the_right_token_alone(
     assert made == finished.products()[ntuple("x").partition("/")[2]]
     assert not (project.folder / ntuple("secret")).stat().st_mode & 0o077
     ledger = json.loads(unit(project, "secret", "json").read_text())
-    wait_until(
-        lambda: (
-            print(ledger["bytes_read"], served(farm), before)
-            or served(farm) - before >= ledger["bytes_read"] > FIRST_BYTES
-        )
-    )
+    wait_until(lambda: served(farm) - before >= ledger["bytes_read"] > FIRST_BYTES)
 
 
 FIRST_BYTES = 1024  # of each look at a file

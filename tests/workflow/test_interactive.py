@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notebooks import SAMPLES
 from pools import engine_that, forget, wait_until
-from sites import become
+from sites import become, embargo_all
 from testbed import xrootd
 from workspace import SMALL, Workspace, flip_bit
 
@@ -25,7 +26,6 @@ from nanolake.interactive.analysis import Analysis
 
 distributed = pytest.importorskip("distributed", reason="no Dask: make setup-dev")
 
-SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu")
 NAMES = ("dimuon", "higgs4l", "htautau")
 
 
@@ -72,8 +72,6 @@ def test_three_analyses_have_the_bytes_of_a_batch_run(
     # A batch run after it finds all units made.
     after = workspace.run("-n", config=SMALL)
     assert not {"skim", "merge", "plan"} & after.rules()
-    status = state.read(workspace.folder / state.STATUS)
-    assert status
 
 
 def test_what_a_batch_run_has_made_is_not_made_again(
@@ -202,24 +200,66 @@ def test_a_bug_and_a_damaged_input_fail_the_run_and_the_others_are_made(
         assert (user.folder / log).read_text().endswith(f"cause: {cause}\n")
     assert "remedy:" in str(failed.value)
     assert user.path("higgs4l/units", SAMPLES[2], "0000.root").exists()
-    status = state.read(user.folder / state.STATUS)
-    assert status and status["well"] is False and len(status["failed"]) == 2
+    said = state.read(user.folder / state.STATUS)
+    assert said and said["well"] is False and len(said["failed"]) == 2
     analysis.run(client)
     assert user.products() == finished.products()
 
 
-def test_two_runs_in_a_folder_are_refused(user: Workspace, client: Any) -> None:
+def test_two_runs_in_a_folder_are_refused_and_status_is_of_the_one_at_work(
+    user: Workspace, client: Any
+) -> None:
+    client.wait_for_workers(2)
     with engine_that(user, "higgs4l", "until [ -e go ]; do sleep 0.2; done") as notes:
         run = Running(opened(user), client)
-        wait_until(lambda: state.read(user.folder / state.STATUS) and at_work(user))
+        wait_until(lambda: at_work(user))
         assert "another run is at work" in user.run("higgs4l", config=SMALL, fails=True).output
+        wait_until(lambda: "jobs: 2 running, 1 idle" in status(user))
+        units = len(list(user.path("higgs4l/units").glob("*/*.json"))) + len(SAMPLES)
+        head, line = status(user).splitlines()[:2]
+        assert head.startswith(f"a run is at work in {user.folder}, process {os.getpid()}, for ")
+        assert line == f"  units {units - 3} of {units}; jobs: 2 running, 1 idle"
         (notes / "go").touch()
         run.end()
+    assert f"\n  units {units} of {units}\n" in status(user, 3)
+
+
+def status(workspace: Workspace, code: int = 0) -> str:
+    """What `nanolake status` says, which ends with this code."""
+    command = [sys.executable, "-m", "nanolake", "status"]
+    done = subprocess.run(command, cwd=workspace.folder, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_status_of_a_run_that_failed_is_that_of_a_batch_run(user: Workspace, client: Any) -> None:
+    def figures() -> list[str]:
+        """Without what Snakemake's own log adds."""
+        head, *lines = status(user, 1).partition("  last lines of")[0].splitlines()
+        assert head.startswith(f"no run is at work in {user.folder}; the last one ")
+        return [line.partition(" events/s")[0].rpartition("; ")[0] or line for line in lines]
+
+    opened(user).prepare()
+    with engine_that(user, "higgs4l", f'case "$TASK" in *{SAMPLES[0]}*) exit 1 ;; esac'):
+        with pytest.raises(EngineError):
+            opened(user).run(client, progress=False)
+        by_dask = figures()
+        user.path("higgs4l/units", SAMPLES[1], "0000.root").unlink()
+        user.path("higgs4l/units", SAMPLES[1], "0000.json").unlink()
+        user.path("higgs4l/units", SAMPLES[2], "0000.root").unlink()
+        user.path("higgs4l/units", SAMPLES[2], "0000.json").unlink()
+        user.run("higgs4l", "--keep-going", config=SMALL, fails=True)
+        in_batch = figures()
+    assert by_dask == in_batch
+    log = f"logs/skim/higgs4l/{SAMPLES[0]}/0000.log"
+    assert f"1 failed (log: {log})" in by_dask[0]
+    assert f"  failed: skim higgs4l/{SAMPLES[0]}/0000: " in by_dask[1]
+    assert by_dask[2] == f"    log: {log}"
 
 
 def at_work(workspace: Workspace) -> bool:
-    status = state.read(workspace.folder / state.STATUS)
-    return bool(status and status["engine"] == "dask" and not status["ended"])
+    said = state.read(workspace.folder / state.STATUS)
+    return bool(said and said["engine"] == "dask" and not said["ended"])
 
 
 # --- a lake with tokens -------------------------------------------------------------------------
@@ -248,6 +288,27 @@ def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
     for name, content in finished.products().items():
         if name.startswith("higgs4l"):
             assert (own.folder / "far" / name).read_bytes() == content
+
+
+def test_embargoed_data_give_the_same_bytes_for_their_owner_alone(
+    finished: Workspace,
+    workspace: Workspace,
+    site: xrootd.Site,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    become(monkeypatch, site, "analyst")
+    workspace.take_inputs(finished)
+    config = embargo_all(workspace, finished)
+    config |= {"lake": str(site.folder / "lakes/embargo.yaml")}
+    analyses = [opened(workspace, name, **config) for name in NAMES]
+    with analyses[0].cluster("local", maximum=2) as cluster, cluster.get_client() as client:
+        for analysis in analyses:
+            analysis.run(client, progress=False)
+    assert workspace.products() == finished.products()
+    files = [file for ledger in workspace.ledgers() for file in ledger["files"]]
+    assert all(file["did"].startswith("embargo:") for file in files)
+    assert {file["cache"] for file in files} == {site.url("tcache").rstrip("/")}
+    assert not workspace.seen_by_others()
 
 
 def test_root_reads_a_sample_through_the_lake_here_and_distributed(

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
 from collections.abc import Iterator
 
 import pytest
-from notebooks import Kernel
+from notebooks import SAMPLES, Kernel, killed, refused, same
 from pools import RUNNING, asked, brought_up, engine_that, forget, queue, wait_until
-from sites import become, embargoed_datasets
+from sites import become, embargo_all
 from testbed import xrootd
 from testbed.condor import Pool
 from workspace import Workspace
 
-from nanolake import embargo
-
 pytest.importorskip("dask_jobqueue", reason="no Dask: make setup-dev")
 
 NAMES = ("dimuon", "higgs4l", "htautau")
-SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu")
 SERVICE = {"token_service": "scitokens"}
 
 
@@ -42,28 +37,23 @@ def test_three_analyses_have_the_bytes_of_a_batch_run(
     finished: Workspace, workspace: Workspace, site: xrootd.Site, pool: Pool, how: str
 ) -> None:
     """A pool with fewer slots than it is asked for, whose monitor gives workers their tokens."""
-    shutil.copytree(finished.folder / "resources", workspace.folder / "resources")
+    workspace.take_inputs(finished)
     config = {"lake": str(site.folder / f"lakes/{how}.yaml"), "pool": SERVICE}
     if how == "embargo":
-        embargo.keep_private([workspace.folder / "resources"])
-        samples = [path.stem for path in finished.path().glob("*/ntuples/*.root")]
-        config["datasets"] = embargoed_datasets(workspace.folder, *samples)
+        config |= embargo_all(workspace, finished)
     slots = len(pool.run("condor_status", "-af", "Name").split())
     kernel = Kernel(workspace, *NAMES, on=pool, config=config, maximum=40, minimum=40)
     kernel.wait_until(lambda: len(queue(pool)) == 40)
     kernel.end()
     assert workspace.products() == finished.products()
-    ledgers = [json.loads(path.read_text()) for path in workspace.path().glob("*/units/*/*.json")]
-    accesses = {file["access"] for ledger in ledgers for file in ledger["files"]}
+    accesses = {file["access"] for ledger in workspace.ledgers() for file in ledger["files"]}
     assert accesses == {"stage" if how == "stage" else "stream"}
     assert all(worker.startswith("tls://") for one in kernel.seen() for worker in one["workers"])
     assert slots >= 1 and 1 <= max(len(one["workers"]) for one in kernel.seen()) < 40
     wait_until(lambda: not queue(pool), 40)
     services = asked(pool, "OAuthServicesNeeded", history=True)
     assert ["scitokens"] in services
-    if how == "embargo":
-        results = workspace.folder / "results"
-        assert not [path for path in results.rglob("*") if path.stat().st_mode & 0o077]
+    assert how != "embargo" or not workspace.seen_by_others()
     # The tokens themselves are nowhere.
     token = (pool.place() / "credentials" / pool.user / "scitokens.use").read_text().strip()
     for path in (workspace.folder / "logs").rglob("*"):
@@ -96,4 +86,27 @@ def test_interrupt_leaves_no_job(own: Workspace, finished: Workspace, pool: Pool
     wait_until(lambda: not queue(pool), 60)
     Kernel(own, "higgs4l", on=pool, minimum=1, maximum=2).end()
     assert own.products() == finished.products()
+    wait_until(lambda: not queue(pool), 40)
+
+
+def test_a_notebook_that_is_killed_leaves_no_job_and_the_next_goes_on(
+    own: Workspace, finished: Workspace, pool: Pool
+) -> None:
+    killed(own, pool)
+    assert own.products() == finished.products()
+    wait_until(lambda: not queue(pool), 120)
+
+
+def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
+    workspace: Workspace, finished: Workspace, site: xrootd.Site, pool: Pool
+) -> None:
+    """The pool's monitor has none but expired ones while the notebook works."""
+    lake = str(site.folder / "lakes/stream.yaml")
+    try:
+        refused(workspace, finished, pool, lambda: pool.tokens(lifetime=-60), lake, pool=SERVICE)
+    finally:
+        pool.tokens()
+    config = {"lake": lake, "pool": SERVICE}
+    Kernel(workspace, "dimuon", on=pool, config=config, minimum=1, maximum=1).end()
+    assert same(workspace, finished, "dimuon")
     wait_until(lambda: not queue(pool), 40)
