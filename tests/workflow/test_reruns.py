@@ -54,9 +54,9 @@ def test_touched_input_is_looked_at_again_but_not_read_again(own: Workspace) -> 
     ids=["qcd_factor", "same values"],
 )
 def test_changed_option_redraws_only(
-    finished: Workspace, change: dict[str, Any], expected: set[str]
+    own: Workspace, change: dict[str, Any], expected: set[str]
 ) -> None:
-    assert finished.run("-n", config=SMALL | change).jobs() == expected
+    assert own.run("-n", config=SMALL | change).jobs() == expected
 
 
 def test_changed_selection_reruns_its_analysis_alone(own: Workspace) -> None:

@@ -167,11 +167,11 @@ def test_books_are_closed(finished: Workspace) -> None:
     assert ledger["totals"]["read"] == sum(s["books"]["read"] for s in ledger["samples"])
 
 
-def test_configuration_of_the_run_is_kept_and_repeats_it(finished: Workspace) -> None:
-    kept = yaml.safe_load(finished.path("config.yaml").read_text())
+def test_configuration_of_the_run_is_kept_and_repeats_it(own: Workspace) -> None:
+    kept = yaml.safe_load(own.path("config.yaml").read_text())
     assert kept["synthetic"]["scale"] == 0.02
     assert set(kept["datasets"]["analyses"]) == set(analyses.NAMES)
-    assert finished.run("-n", "--configfile", "results/config.yaml").nothing
+    assert own.run("-n", "--configfile", "results/config.yaml").nothing
 
 
 def test_report_is_one_file_that_loads_nothing(finished: Workspace) -> None:
@@ -197,8 +197,8 @@ def test_first_run_runs_every_job_once(first_run: tuple[Workspace, Run]) -> None
     assert {unit.rpartition("/")[0] for unit in run.of("skim")} == samples
 
 
-def test_second_run_has_nothing_to_do(finished: Workspace) -> None:
-    assert finished.run(config=SMALL).nothing
+def test_second_run_has_nothing_to_do(own: Workspace) -> None:
+    assert own.run(config=SMALL).nothing
 
 
 def test_dry_run_shows_the_jobs_and_makes_nothing(workspace: Workspace) -> None:
@@ -218,7 +218,7 @@ def test_target_of_one_analysis_needs_nothing_of_the_others(
     assert not any(other in job for other in others for job in run.jobs())
 
 
-def test_snakemake_report_is_made_without_network(finished: Workspace) -> None:
-    finished.run("--report", "snakemake-report.html", config=SMALL)
-    page = (finished.folder / "snakemake-report.html").read_text()
+def test_snakemake_report_is_made_without_network(own: Workspace) -> None:
+    own.run("--report", "snakemake-report.html", config=SMALL)
+    page = (own.folder / "snakemake-report.html").read_text()
     assert "dimuon_mass" in page and "cut flow" in page
