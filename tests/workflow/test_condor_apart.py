@@ -241,22 +241,35 @@ def test_storage_that_comes_back_is_read(
     assert have_the_bytes(project, "back", finished, UNITS[:1])
 
 
-def test_full_scratch_space_is_waited_for(
+def test_full_scratch_space_is_waited_for_but_not_for_ever(
     farm: Farm, project: Workspace, finished: Workspace
 ) -> None:
+    """The first job sees space in the end; the second, a run later, does not."""
     chosen, faults = planned(farm, project, "full"), farm.pool.faults
-    patient = ("--set-resources", "skim:classad_NanolakeBackoff=4")
+    options = ("--set-resources", "skim:classad_NanolakeBackoff={}")
     for host in farm.pool.hosts:
         faults.fill(host)
     try:
-        process = farm.begin(project, f"full/{UNITS[0]}", *patient, **chosen)
+        process = farm.begin(
+            project, f"full/{UNITS[0]}", options[0], options[1].format(8), **chosen
+        )
         wait_until(lambda: process.poll() is not None or queue(farm.pool) == [HELD])
-        print(farm.pool.run("condor_q", "-af", "HoldReasonCode", "HoldReasonSubCode", "HoldReason"))
+        for host in farm.pool.hosts:
+            faults.empty(host)
+        said = farm.end(process, project)
+        for host in farm.pool.hosts:
+            faults.fill(host)
+        never = farm.run(
+            project, f"full/{UNITS[1]}", options[0], options[1].format(0), fails=True, **chosen
+        )
     finally:
         for host in farm.pool.hosts:
             faults.empty(host)
-    assert "is held: " in farm.end(process, project)
+    assert "is held: Transfer input files failure" in said
     assert have_the_bytes(project, "full", finished, UNITS[:1])
+    assert "remedy: ask for more scratch space" in never
+    starts = farm.pool.run("condor_history", "-limit", "1", "-af", "NumShadowStarts")
+    assert starts.strip() == "6"
 
 
 def test_refused_token_stops_everything(

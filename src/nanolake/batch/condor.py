@@ -38,6 +38,7 @@ class Watch(logging.Filter):
     _HELD = re.compile(r"Job \S+ with HTCondor Cluster ID \d+ is held: ")
     _ENDED = re.compile(r"HTCondor Cluster ID (\d+) (?:\D+ ExitCode (\d+)|was removed)")
     _CAUSE = re.compile(r"cause: (\w+)")
+    _FULL = re.compile(r"\(errno 28\)|Transfer input files.*/dir_\d+/")  # as the profile has it
 
     def __init__(self, log: Path = condor_events.LOG) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class Watch(logging.Filter):
             reason = condor_events.reasons(self._log).get(cluster, "")
             lines = [f"it was held: {reason}"] if reason else []
             cause = found[1] if (found := self._CAUSE.search(reason)) else None
+            cause = "disk" if self._FULL.search(reason) else cause
         else:
             cause = causes.of_status(int(status))
             lines = [f"cause: {cause}"] if cause else []
