@@ -6,6 +6,7 @@ Knows no key of ours: nanolake.config says which schema is for what.
 import difflib
 import math
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -106,14 +107,29 @@ def problems(value: Any, schema: Mapping[str, Any], name: str) -> tuple[list[str
     Returns:
         One line for each problem, and the top-level keys whose values are refused.
     """
-    from jsonschema import Draft202012Validator  # 0.15 s, which only the check should cost
-
     lines: list[str] = []
     keys: set[str] = set()
-    for error in Draft202012Validator(schema).iter_errors(value):
+    for error in _validator()(schema).iter_errors(value):
         keys.update(str(key) for key in list(error.absolute_path)[:1])
         lines += [f"{name}: {line}" for line in _say(error, schema)]
     return lines, keys
+
+
+def _validator() -> Any:
+    """The validator of jsonschema, which only a check should cost: it takes 0.15 s to import.
+
+    It takes a second more where JupyterLab has brought what checks IRIs, whose grammars it compiles
+    at once: a third of what any `snakemake` takes to start. No schema here has such a format.
+    """
+    iris = "rfc3987_syntax"
+    absent = "jsonschema" not in sys.modules and iris not in sys.modules
+    if absent:
+        sys.modules[iris] = None  # type: ignore[assignment]
+    from jsonschema import Draft202012Validator
+
+    if absent:
+        del sys.modules[iris]
+    return Draft202012Validator
 
 
 def _say(error: Any, schema: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -532,6 +534,20 @@ def test_schemas_are_valid_strict_and_described(file: str) -> None:
         assert "type" in sub, f"{path} has no type"
         if sub["type"] == "object":
             assert sub.get("additionalProperties") is False, f"{path} takes unknown keys"
+
+
+def test_a_check_compiles_no_grammars_of_iris() -> None:
+    """They take a second, and no schema of ours has such a format."""
+    lines = """if True:
+        import sys
+        from nanolake import validation
+        refused, _ = validation.problems("two", {"type": "integer"}, "file")
+        print(len(refused), "jsonschema" in sys.modules, "rfc3987_syntax" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.stdout == "1 True False\n", done.stderr
+    assert '"format"' not in "".join(
+        json.dumps(load_yaml(ROOT / "workflow/schemas" / file)) for file in SCHEMA_FILES
+    )
 
 
 def test_every_key_of_the_configuration_has_a_default() -> None:
