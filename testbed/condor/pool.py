@@ -14,17 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes
+from testbed import processes, xrootd
 from testbed.condor import configuration, launch, security, state
 from testbed.condor.configuration import SUBMIT, place
 from testbed.condor.faults import Faults
 from testbed.condor.security import LIFETIME, SCOPE
 from testbed.condor.state import Known
 from testbed.errors import TestbedError
-from testbed.lake import find as find_lake
 from testbed.xrootd import Site
-from testbed.xrootd import find as find_site
-from testbed.xrootd.lake import folder as site_lake
 
 
 class Pool(NamedTuple):
@@ -155,7 +152,7 @@ def up(
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
-        trusted = _site(site or known.site)
+        trusted = xrootd.running(site or known.site)
         asked = _asked(known, trusted, hosts=hosts, expose=expose, show=show)
         process = processes.supervisor(folder, known)
         if process and asked == known and SUBMIT in state.pids(folder, known):
@@ -178,28 +175,9 @@ def _asked(
     return known._replace(
         hosts=known.hosts if hosts is None else hosts,
         site=str(site.folder) if site else "",
-        ports=_ports(site),
+        ports=sorted(xrootd.lake.ports(site)) if site else [],
         expose=known.expose if expose is None else sorted(expose),
         show=known.show if show is None else [str(Path(path).resolve()) for path in show],
-    )
-
-
-def _site(folder: Path | str) -> Site | None:
-    if not folder:
-        return None
-    found = find_site(Path(folder))
-    if found is None:
-        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
-    return found
-
-
-def _ports(site: Site | None) -> list[int]:
-    """Give the ports of a site's servers, and of its lake if it has one."""
-    if site is None:
-        return []
-    lake = find_lake(site_lake(site))
-    return sorted(
-        [*site.known.ports.values(), *([int(lake.url.rsplit(":", 1)[1])] if lake else [])]
     )
 
 

@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes
+from testbed import processes, xrootd
 from testbed.errors import TestbedError
-from testbed.lake import find as find_lake
 from testbed.slurm import configuration, edge, launch, state
 from testbed.slurm.faults import Faults
 from testbed.slurm.state import Known
 from testbed.xrootd import Site
-from testbed.xrootd import find as find_site
-from testbed.xrootd.lake import folder as site_lake
 
 
 class Cluster(NamedTuple):
@@ -131,7 +128,7 @@ def up(
     folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
-        outside = _site(site or known.site)
+        outside = xrootd.running(site or known.site)
         asked = _asked(known, outside, nodes=nodes, expose=expose, show=show)
         process = processes.supervisor(folder, known)
         started = not process or asked != known
@@ -162,28 +159,11 @@ def _asked(
     return known._replace(
         nodes=nodes or known.nodes,
         site=str(site.folder) if site else "",
-        ports=sorted({*_ports(site), *more}),
+        ports=sorted({*(xrootd.lake.ports(site) if site else []), *more}),
         offered=sorted({*(edge.offered(site) if site else []), *more}),
         expose=more,
         show=shown,
     )
-
-
-def _site(folder: Path | str) -> Site | None:
-    if not folder:
-        return None
-    found = find_site(Path(folder))
-    if found is None:
-        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
-    return found
-
-
-def _ports(site: Site | None) -> list[int]:
-    """Give the ports of a site's servers, and of its lake if it has one."""
-    if site is None:
-        return []
-    lake = find_lake(site_lake(site))
-    return [*site.known.ports.values(), *([int(lake.url.rsplit(":", 1)[1])] if lake else [])]
 
 
 def find(folder: Path) -> Cluster | None:

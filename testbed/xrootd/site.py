@@ -213,6 +213,20 @@ def find(folder: Path) -> Site | None:
     return Site(folder, known, process.pid, False)
 
 
+def running(folder: Path | str) -> Site | None:
+    """Give the site of a folder, None if no folder is named.
+
+    Raises:
+        TestbedError: It does not run.
+    """
+    if not folder:
+        return None
+    found = find(Path(folder))
+    if found is None:
+        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
+    return found
+
+
 def down(folder: Path, *, delete: bool = False) -> bool:
     """Stop everything of a site, its lake too; its data stay unless they are to be deleted.
 
