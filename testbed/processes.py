@@ -43,16 +43,19 @@ class Service(Protocol):
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one launcher at a time work on a folder; the lock file is gone when it is done."""
+    """Let one launcher at a time work on a folder, which is made if it does not exist.
+
+    The lock file is gone when it is done.
+    """
     path = folder / ".lock"
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Whoever had it has deleted it: then this is a lock on nothing.
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             break
         os.close(descriptor)
-        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from testbed import network, processes
+from testbed import network, processes, service
 from testbed.condor import launch, state
 from testbed.condor.configuration import SUBMIT, Host, place
 from testbed.condor.state import Known
@@ -71,7 +71,7 @@ class Faults(NamedTuple):
                 the connections that there are.
         """
         self._far(host)
-        relays, pid = self._relays(host), state.pids(self.folder, self.known)[host]
+        relays, pid = self._relays(host), service.pids(self.folder, self.known)[host]
         if silent:
             self.cut(host)
         # The first of a PID namespace: with it, the kernel ends all others.
@@ -80,7 +80,7 @@ class Faults(NamedTuple):
         for process in relays:
             processes.send(process, signal.SIGCONT)  # to see that nobody is there any more
         deadline = time.monotonic() + 10
-        while host in state.pids(self.folder, self.known):
+        while host in service.pids(self.folder, self.known):
             if time.monotonic() > deadline:
                 raise TestbedError(f"{host} does not end", f"read {self.folder}/log")
             time.sleep(0.02)
@@ -96,16 +96,16 @@ class Faults(NamedTuple):
         self._far(host)
         for process in self._relays(host):
             process.suspend()
-        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=False)
+        network.set_cable(host, service.pids(self.folder, self.known)[SUBMIT], plugged=False)
 
     def restore(self, host: str) -> None:
         """Connect a host again that was cut off."""
-        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=True)
+        network.set_cable(host, service.pids(self.folder, self.known)[SUBMIT], plugged=True)
         for process in self._relays(host):
             process.resume()
 
     def _relays(self, host: str) -> list[psutil.Process]:
-        pid = state.pids(self.folder, self.known)[host]
+        pid = service.pids(self.folder, self.known)[host]
         return [one for one in psutil.Process(pid).children() if _is_relay(one)]
 
     def _far(self, host: str) -> Host:
@@ -130,7 +130,7 @@ class Faults(NamedTuple):
         """Change the size of a host's scratch space, so that being full costs no memory."""
         if os.geteuid() != 0:
             raise TestbedError("the scratch space is the machine's own", "be root for a small one")
-        pid = state.pids(self.folder, self.known)[host]
+        pid = service.pids(self.folder, self.known)[host]
         scratch = place(self.folder, host) / "execute"
         seen = os.statvfs(f"/proc/{pid}/root{scratch}")
         used = max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize

@@ -6,7 +6,6 @@ pool.submit_host(["snakemake", "--profile", "condor"])
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes, xrootd
+from testbed import processes, service, xrootd
 from testbed.condor import configuration, launch, security, state
 from testbed.condor.configuration import SUBMIT, place
 from testbed.condor.faults import Faults
@@ -149,13 +148,12 @@ def up(
     """
     folder = Path(folder).resolve()
     launch.check(hosts or 0)
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
         trusted = xrootd.running(site or known.site)
         asked = _asked(known, trusted, hosts=hosts, expose=expose, show=show)
         process = processes.supervisor(folder, known)
-        if process and asked == known and SUBMIT in state.pids(folder, known):
+        if process and asked == known and SUBMIT in service.pids(folder, known):
             launch.mend(folder, known, seconds)
             return Pool(folder, known, process.pid, False)
         _stop(folder, known)
@@ -183,12 +181,8 @@ def _asked(
 
 def find(folder: Path) -> Pool | None:
     """Find the pool of a folder if all of it runs and answers."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    process = processes.supervisor(folder, known) if known else None
-    if known is None or process is None or launch.missing(folder, known):
-        return None
-    return Pool(folder, known, process.pid, False)
+    found = service.find(folder, state.load, launch.missing)
+    return Pool(*found, started=False) if found else None
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
@@ -197,35 +191,19 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = state.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a pool", "name the folder with --folder")
-        ran = _stop(folder, known)
-        if delete:
-            shutil.rmtree(folder)
-    return ran
+    return service.down(folder, "pool", state.load, _stop, delete=delete)
 
 
-def _stop(folder: Path, known: Known) -> bool:
+def _stop(folder: Path, known: Known) -> None:
     """Leave no process of a pool: first its masters stop what is theirs, in order."""
-    family = processes.of_service(folder, known)
-    for process in family:  # who hangs does not hear
-        processes.send(process, signal.SIGCONT)
+    service.resume(folder, known)
     masters = state.daemons(folder, known, "master")
     for process in masters:
         processes.send(process, signal.SIGQUIT)
     processes.outlive(masters, 5)
     processes.sweep(folder, known, patience=3)
-    return bool(family)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the hosts of the pool in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, state.load)

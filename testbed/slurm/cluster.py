@@ -6,14 +6,12 @@ cluster.login_node(["snakemake", "--profile", "marconi100"])
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes, xrootd
-from testbed.errors import TestbedError
+from testbed import processes, service, xrootd
 from testbed.slurm import configuration, edge, launch, state
 from testbed.slurm.faults import Faults
 from testbed.slurm.state import Known
@@ -125,7 +123,6 @@ def up(
     """
     folder = Path(folder).resolve()
     launch.check()
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
         outside = xrootd.running(site or known.site)
@@ -168,12 +165,8 @@ def _asked(
 
 def find(folder: Path) -> Cluster | None:
     """Find the cluster of a folder if all of it runs and answers."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    process = processes.supervisor(folder, known) if known else None
-    if known is None or process is None or launch.missing(folder, known):
-        return None
-    return Cluster(folder, known, process.pid, False)
+    found = service.find(folder, state.load, launch.missing)
+    return Cluster(*found, started=False) if found else None
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
@@ -182,22 +175,9 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = state.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a cluster", "name the folder with --folder")
-        ran = launch.stop(folder, known)
-        if delete:
-            shutil.rmtree(folder)
-    return ran
+    return service.down(folder, "cluster", state.load, launch.stop, delete=delete)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the nodes and programs of the cluster in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, state.load)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from testbed import network, processes
+from testbed import network, processes, service
 from testbed.errors import TestbedError
 from testbed.slurm import launch, state
 from testbed.slurm.state import Host, Known
@@ -33,13 +33,13 @@ class Faults(NamedTuple):
 
     def off(self, daemon: str) -> None:
         """Stop a program of the login node in order: slurmctld, slurmdbd, mariadb, gateway."""
-        process = psutil.Process(state.pids(self.folder, self.known)[daemon])
+        process = psutil.Process(service.pids(self.folder, self.known)[daemon])
         processes.send(process, signal.SIGTERM)
         self._gone(daemon, 20)
 
     def kill(self, daemon: str) -> None:
         """Kill a program of the login node with -9; it stays dead."""
-        process = psutil.Process(state.pids(self.folder, self.known)[daemon])
+        process = psutil.Process(service.pids(self.folder, self.known)[daemon])
         processes.send(process, signal.SIGKILL)
         self._gone(daemon, 5)
 
@@ -49,7 +49,7 @@ class Faults(NamedTuple):
 
     def power_cut(self, node: str) -> None:
         """End everything on a compute node at once; it stays dead."""
-        pid = state.pids(self.folder, self.known)[self._host(node).name]
+        pid = service.pids(self.folder, self.known)[self._host(node).name]
         # The first of a PID namespace: with it, the kernel ends all others.
         for process in psutil.Process(pid).children():
             processes.send(process, signal.SIGKILL)
@@ -117,7 +117,7 @@ class Faults(NamedTuple):
 
     def _gone(self, name: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while name in state.pids(self.folder, self.known):
+        while name in service.pids(self.folder, self.known):
             if time.monotonic() > deadline:
                 raise TestbedError(f"{name} does not end", f"read {self.folder}/log")
             time.sleep(0.02)
