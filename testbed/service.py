@@ -7,18 +7,22 @@ and how they are stopped.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from testbed import processes
+from testbed import network, processes, unpacked
 from testbed.definition import private_folder, write_json
 from testbed.errors import TestbedError
 from testbed.processes import Service
 
 ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of hosts
 Known = TypeVar("Known", bound=Service)
 
 
@@ -107,9 +111,50 @@ def resume(folder: Path, known: Service) -> None:
         processes.send(process, signal.SIGCONT)
 
 
+def wait_for_end(folder: Path, known: Service, name: str, seconds: float) -> None:
+    """Wait until a program has ended.
+
+    Raises:
+        TestbedError: It has not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while name in pids(folder, known):
+        if time.monotonic() > deadline:
+            raise TestbedError(f"{name} does not end", f"read {folder}/log")
+        time.sleep(0.02)
+
+
 def failure(folder: Path, name: str, problem: str, *logs: Path) -> TestbedError:
     """Say what is wrong with a program, with the end of its log, and what other logs there are."""
     log = folder / f"log/{name}.log"
     tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
     read = " and ".join(map(str, [log, *logs]))
     return TestbedError("\n    ".join([problem, *tail]), f"read {read}")
+
+
+def host_environment(folder: Path, known: Service) -> dict[str, str]:
+    """Make the environment of a service's hosts: nothing of the user's gets in."""
+    return {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "TZ": os.environ.get("TZ", ""),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(unpacked.HOME),
+        processes.MARK: processes.mark(folder, known),
+    }
+
+
+def on_host(pid: int, cwd: Path | None) -> list[str]:
+    """Give what stands before a command that runs on a host, in a folder or in ours."""
+    # Whoever enters another mount namespace begins at its root.
+    inside = network.enter(pid, "net", "uts", "mount")
+    return [*inside, "env", f"--chdir={cwd or Path.cwd()}"]
+
+
+def resize(pid: int, scratch: Path, size: str = "") -> None:
+    """Give the scratch space of a host a size; by default, it is full, which costs no memory."""
+    if not size:
+        seen = os.statvfs(f"/proc/{pid}/root{scratch}")
+        size = str(max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize)
+    command = ["mount", "-o", f"remount,size={size}", str(scratch)]
+    subprocess.run([*network.enter(pid, "mount"), *command], check=True)

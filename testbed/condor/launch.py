@@ -64,7 +64,9 @@ def start(folder: Path, known: Known, site: Site | None, seconds: float) -> tupl
     if site:
         security.trust(folder, known.members, site)
     write_supervisor(folder, known.secret, sockets, _programs(folder, known), umask="077")
-    pid = processes.supervise(folder, python, environment(folder, known))
+    environment = service.host_environment(folder, known)
+    environment["OPENSSL_CONF"] = os.devnull  # the machine's is of another version
+    pid = processes.supervise(folder, python, environment)
     if known.hosts:
         _connect(known.members, pids(folder, known))
     wait(folder, known, seconds)
@@ -77,19 +79,6 @@ def _connect(hosts: list[Host], pids: dict[str, int]) -> None:
     network.bridge(hosts[0], pids[SUBMIT])
     for host in hosts[1:]:
         network.connect(host, pids[host.name], pids[SUBMIT])
-
-
-def environment(folder: Path, known: Known) -> dict[str, str]:
-    """Make the environment of the pool's processes: nothing of the user's gets in."""
-    return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "TZ": os.environ.get("TZ", ""),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(unpacked.HOME),
-        "OPENSSL_CONF": os.devnull,  # the host's is of another version
-        processes.MARK: processes.mark(folder, known),
-    }
 
 
 def _make_hosts(folder: Path, known: Known) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import network, processes, service
+from testbed import processes, service
 from testbed.condor import configuration
 from testbed.condor.configuration import SUBMIT, Host, place, variables
 from testbed.errors import TestbedError
@@ -104,9 +104,4 @@ def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
     found = service.pids(folder, known)
     if SUBMIT not in found:
         raise TestbedError(f"the submit host of {folder} does not run", "testbed up condor")
-    # Whoever enters another mount namespace begins at its root.
-    return [
-        *network.enter(found[SUBMIT], "net", "uts", "mount"),
-        "env",
-        f"--chdir={cwd or Path.cwd()}",
-    ]
+    return service.on_host(found[SUBMIT], cwd)

@@ -31,7 +31,6 @@ SCRATCH = "4g"  # of $CINECA_SCRATCH; memory is taken only for what is written
 _HERE = Path(__file__).resolve().parent
 _NEEDED = ("slurmctld", "slurmdbd", "slurmd", "sbatch", "munged", "mariadbd", "mariadb-install-db",
            "unshare", "nsenter", "ip")  # fmt: skip
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PARTS = ("log", "state", "nodes", "scratch")
 # States of a node that jobs can be given to, now or when others are over.
 _READY = ("idle", "mixed", "allocated", "completing", "draining", "drained")
@@ -43,7 +42,7 @@ def check() -> None:
     Raises:
         TestbedError: It can not.
     """
-    if missing := [name for name in _NEEDED if not shutil.which(name, path=_PATH)]:
+    if missing := [name for name in _NEEDED if not shutil.which(name, path=service.PATH)]:
         raise TestbedError(f"there is no {' and no '.join(missing)} here", "envs/setup slurm")
     if os.geteuid() != 0:
         raise TestbedError("a Slurm cluster of several hosts needs root", "be root")
@@ -66,21 +65,10 @@ def start(folder: Path, known: Known, seconds: float) -> int:
     login = _write_login(folder, known)
     apart = ["unshare", "--mount", "--propagation=private", "--net", "--uts", "--"]
     through = [*apart, *_ours("host", login)]
-    pid = processes.supervise(folder, python, environment(folder, known), through=through)
+    environment = service.host_environment(folder, known)
+    pid = processes.supervise(folder, python, environment, through=through)
     begin(folder, known, seconds)
     return pid
-
-
-def environment(folder: Path, known: Known) -> dict[str, str]:
-    """Make the environment of the cluster's processes: nothing of the user's gets in."""
-    return {
-        "PATH": _PATH,
-        "LANG": "C.UTF-8",
-        "TZ": os.environ.get("TZ", ""),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(unpacked.HOME),
-        processes.MARK: processes.mark(folder, known),
-    }
 
 
 def _ours(name: str, told: Path) -> list[str]:

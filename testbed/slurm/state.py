@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import network, processes, service
+from testbed import processes, service
 from testbed.errors import TestbedError
 
 LOGIN = "login"
@@ -85,12 +85,7 @@ def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
     process = processes.supervisor(folder, known)
     if process is None:
         raise TestbedError(f"the login node of {folder} does not run", "testbed up slurm")
-    # Whoever enters another mount namespace begins at its root.
-    return [
-        *network.enter(process.pid, "net", "uts", "mount"),
-        "env",
-        f"--chdir={cwd or Path.cwd()}",
-    ]
+    return service.on_host(process.pid, cwd)
 
 
 def scratch(folder: Path) -> Path:
