@@ -153,7 +153,7 @@ def mend(folder: Path, known: Known, seconds: float) -> None:
 
 def power_on(folder: Path, known: Known, one: Host) -> None:
     """Start a host that is dead."""
-    processes.rpc(folder, known).supervisor.startProcess(one.name, False)
+    processes.rpc(folder, known).startProcess(one.name, False)
     if known.hosts:
         alive = pids(folder, known)
         network.connect(one, alive[one.name], alive[SUBMIT])

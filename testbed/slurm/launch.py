@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -178,7 +177,7 @@ _LISTENS = {
 def start_program(folder: Path, known: Known, name: str, deadline: float = 0) -> None:
     """Start a program of the login node, unless it runs, and wait until it listens."""
     if name not in pids(folder, known):
-        _rpc(folder, known).startProcess(name, False)
+        processes.rpc(folder, known).startProcess(name, False)
     if port := _LISTENS.get(name):
         until(lambda: _listens(pids(folder, known).get(name, 0), port), folder, name, deadline)
 
@@ -201,10 +200,6 @@ def _listens(pid: int, port: int) -> bool:
     return any(one[1].endswith(f":{port:04X}") and one[3] == "0A" for one in columns)
 
 
-def _rpc(folder: Path, known: Known) -> Any:
-    return processes.rpc(folder, known).supervisor
-
-
 def login_pid(folder: Path, known: Known) -> int:
     """Give the pid of a process of the login node: the supervisor."""
     process = processes.supervisor(folder, known)
@@ -215,7 +210,7 @@ def login_pid(folder: Path, known: Known) -> int:
 
 def power_on(folder: Path, known: Known, host: Host) -> None:
     """Start a compute node that is dead."""
-    _rpc(folder, known).startProcess(host.name, False)
+    processes.rpc(folder, known).startProcess(host.name, False)
     network.connect(host, pids(folder, known)[host.name], login_pid(folder, known))
 
 

@@ -94,7 +94,7 @@ def mend(folder: Path, known: Known, states: dict[str, dict[str, Any]], seconds:
     """Start what of a running site is dead, let go on what hangs."""
     for name, one in states.items():
         if one["statename"] not in service.ALIVE:
-            processes.rpc(folder, known).supervisor.startProcess(name, False)
+            processes.rpc(folder, known).startProcess(name, False)
         elif psutil.Process(one["pid"]).status() == psutil.STATUS_STOPPED:
             psutil.Process(one["pid"]).resume()
     wait(folder, known, seconds)

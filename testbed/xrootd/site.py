@@ -166,7 +166,7 @@ class Site(NamedTuple):
 
     @property
     def _supervisor(self) -> Any:
-        return processes.rpc(self.folder, self.known).supervisor
+        return processes.rpc(self.folder, self.known)
 
     def _process(self, name: str) -> psutil.Process:
         return psutil.Process(self._supervisor.getProcessInfo(name)["pid"])
