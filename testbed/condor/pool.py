@@ -71,10 +71,7 @@ class Pool(NamedTuple):
             command: Program and arguments.
             options: Of :func:`subprocess.run`; `env` is added to the environment.
         """
-        found: subprocess.CompletedProcess[str] = state.run(
-            self.folder, self.known, list(map(str, command)), **options
-        )
-        return found
+        return state.run(self.folder, self.known, command, **options)
 
     def on_submit_host(
         self, command: Sequence[str | Path], *, cwd: Path | None = None

@@ -76,11 +76,13 @@ def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psuti
     return found
 
 
-def run(folder: Path, known: Known, command: list[str], **options: Any) -> Any:
+def run(
+    folder: Path, known: Known, command: Sequence[str | Path], **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command on the submit host as the user of the pool: see :func:`subprocess.run`."""
     options = {"text": True, "capture_output": True, "check": False, **options}
     env = os.environ | variables(folder) | options.pop("env", {})
-    words = [*prefix(folder, known, options.get("cwd")), *command]
+    words = [*prefix(folder, known, options.get("cwd")), *map(str, command)]
     return subprocess.run(words, env=env, **options)
 
 
@@ -90,11 +92,11 @@ def checked(folder: Path, known: Known, command: Sequence[str | Path], **env: st
     Raises:
         TestbedError: It fails.
     """
-    done = run(folder, known, list(map(str, command)), env=env, stdin=subprocess.DEVNULL)
+    done = run(folder, known, command, env=env, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()
         raise TestbedError(f"{command[0]}: {said}", f"read {place(folder, SUBMIT)}/log")
-    return str(done.stdout)
+    return done.stdout
 
 
 def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:

@@ -67,10 +67,7 @@ class Cluster(NamedTuple):
             command: Program and arguments.
             options: Of :func:`subprocess.run`; `env` is added to the environment.
         """
-        found: subprocess.CompletedProcess[str] = state.run(
-            self.folder, self.known, command, **options
-        )
-        return found
+        return state.run(self.folder, self.known, command, **options)
 
     def on_login_node(self, command: Sequence[str | Path], *, cwd: Path | None = None) -> list[str]:
         """Give the command that runs another on the login node; its pid is that of the other.

@@ -98,7 +98,9 @@ def variables(folder: Path) -> dict[str, str]:
     return {"CINECA_SCRATCH": str(scratch(folder))}
 
 
-def run(folder: Path, known: Known, command: Sequence[str | Path], **options: Any) -> Any:
+def run(
+    folder: Path, known: Known, command: Sequence[str | Path], **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command on the login node: see :func:`subprocess.run`."""
     options = {"text": True, "capture_output": True, "check": False, **options}
     env = os.environ | variables(folder) | options.pop("env", {})
@@ -116,7 +118,7 @@ def checked(folder: Path, known: Known, *command: str | Path) -> str:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()
         raise TestbedError(f"{command[0]}: {said}", f"read {folder}/log")
-    return str(done.stdout)
+    return done.stdout
 
 
 def nodes(folder: Path, known: Known) -> dict[str, str]:
