@@ -53,6 +53,11 @@ def find(
 ) -> tuple[Path, Known, int] | None:
     """Find the service of a folder if all of it runs and answers.
 
+    Args:
+        folder: Where it keeps everything.
+        read: Gives what is known of it.
+        missing: Names what of it does not run or answer.
+
     Returns:
         Its folder, what is known of it, the pid of its supervisor.
     """
@@ -73,6 +78,13 @@ def down(
     delete: bool,
 ) -> bool:
     """Stop everything of the service in a folder; its data stay unless they are to be deleted.
+
+    Args:
+        folder: Where it keeps everything.
+        noun: What it is called.
+        read: Gives what is known of it.
+        stop: Leaves no process of it.
+        delete: Whether to delete its data.
 
     Returns:
         Whether anything had been running.
