@@ -71,6 +71,11 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def write_json(path: Path, content: NamedTuple) -> None:
+    """Write such a file that says what a tuple holds."""
+    write_private(path, json.dumps(content._asdict(), indent=2) + "\n")
+
+
 def create(folder: Path, database: str) -> Definition:
     """Invent a lake's name and secrets; its folder must be empty or missing."""
     if database not in DATABASES:
@@ -92,7 +97,7 @@ def create(folder: Path, database: str) -> Definition:
 def save(folder: Path, definition: Definition) -> None:
     """Write the definition into its lake."""
     private_folder(folder / "etc")
-    write_private(folder / "etc/lake.json", json.dumps(definition._asdict(), indent=2) + "\n")
+    write_json(folder / "etc/lake.json", definition)
 
 
 def load(folder: Path) -> Definition | None:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import configuration, definition, postgres, processes
+from testbed import configuration, definition, postgres, processes, service
 from testbed.definition import Definition, private_folder
 from testbed.errors import TestbedError
 
-_ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -64,7 +62,6 @@ def up(
         seconds: How long it may take until it answers.
     """
     folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = definition.load(folder)
         if known and database not in (None, known.database):
@@ -75,7 +72,7 @@ def up(
         wanted = known or definition.create(folder, database or "sqlite")
         wanted = wanted._replace(**(storage or {}))
         lake = _running(folder, known, patience=10) if wanted == known else None
-        if lake and all(state in _ALIVE for _, state, _ in programs(folder)):
+        if lake and all(state in service.ALIVE for _, state, _ in programs(folder)):
             return lake
         return _start(folder, wanted, seconds)
 
@@ -93,26 +90,12 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = definition.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a lake", "name the folder with --folder")
-        ran = bool(processes.of_service(folder, known))
-        processes.sweep(folder, known)
-        if delete:
-            shutil.rmtree(folder)
-    return ran
+    return service.down(folder, "lake", definition.load, processes.sweep, delete=delete)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the programs of the lake in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = definition.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, definition.load)
 
 
 def _running(folder: Path, known: Definition, *, patience: float) -> Lake | None:
@@ -222,13 +205,10 @@ def _wait(folder: Path, known: Definition, seconds: float) -> None:
         failed = [name for name, one in states.items() if one["statename"] == "FATAL"]
         if failed or time.monotonic() > deadline:
             culprit = failed[0] if failed else missing
-            log = folder / "log" / f"{culprit}.log"
-            tail = log.read_text().splitlines()[-15:] if log.exists() else []
-            processes.sweep(folder, known)
             what = "does not start" if failed else f"is not ready after {seconds:.0f} s"
-            raise TestbedError(
-                "\n    ".join([f"the lake's {culprit} {what}", *tail]), f"read {log}"
-            )
+            failure = service.failure(folder, culprit, f"the lake's {culprit} {what}")
+            processes.sweep(folder, known)
+            raise failure
         time.sleep(0.1)
 
 

@@ -43,16 +43,19 @@ class Service(Protocol):
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one launcher at a time work on a folder; the lock file is gone when it is done."""
+    """Let one launcher at a time work on a folder, which is made if it does not exist.
+
+    The lock file is gone when it is done.
+    """
     path = folder / ".lock"
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Whoever had it has deleted it: then this is a lock on nothing.
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             break
         os.close(descriptor)
-        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
@@ -92,12 +95,11 @@ def supervise(
     return pid
 
 
-def rpc(folder: Path, definition: Service) -> xmlrpc.client.ServerProxy:
-    """Connect to the supervisor of a service."""
+def rpc(folder: Path, definition: Service) -> Any:
+    """Connect to the supervisor of a service, and give what has its methods."""
     path = socket_folder(folder, definition) / "supervisor.sock"
-    return xmlrpc.client.ServerProxy(
-        f"http://lake:{definition.secret}@localhost/RPC2", transport=_Transport(path)
-    )
+    url = f"http://lake:{definition.secret}@localhost/RPC2"
+    return xmlrpc.client.ServerProxy(url, transport=_Transport(path)).supervisor
 
 
 def socket_folder(folder: Path, definition: Service) -> Path:
@@ -145,7 +147,7 @@ class _Transport(xmlrpc.client.Transport):
 def states(folder: Path, definition: Service) -> dict[str, dict[str, Any]]:
     """Ask the supervisor for its programs: name to state, pid and more; empty if it is silent."""
     try:
-        found: Any = rpc(folder, definition).supervisor.getAllProcessInfo()
+        found = rpc(folder, definition).getAllProcessInfo()
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return {}
     return {one["name"]: one for one in found}

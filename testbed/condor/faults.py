@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from testbed import network, processes
+from testbed import network, processes, service
 from testbed.condor import launch, state
 from testbed.condor.configuration import SUBMIT, Host, place
 from testbed.condor.state import Known
@@ -71,7 +70,7 @@ class Faults(NamedTuple):
                 the connections that there are.
         """
         self._far(host)
-        relays, pid = self._relays(host), state.pids(self.folder, self.known)[host]
+        relays, pid = self._relays(host), service.pids(self.folder, self.known)[host]
         if silent:
             self.cut(host)
         # The first of a PID namespace: with it, the kernel ends all others.
@@ -79,11 +78,7 @@ class Faults(NamedTuple):
             processes.send(process, signal.SIGKILL)
         for process in relays:
             processes.send(process, signal.SIGCONT)  # to see that nobody is there any more
-        deadline = time.monotonic() + 10
-        while host in state.pids(self.folder, self.known):
-            if time.monotonic() > deadline:
-                raise TestbedError(f"{host} does not end", f"read {self.folder}/log")
-            time.sleep(0.02)
+        service.wait_for_end(self.folder, self.known, host, 10)
 
     def power_on(self, host: str) -> None:
         """Start a host again, and wait until it executes jobs."""
@@ -96,16 +91,16 @@ class Faults(NamedTuple):
         self._far(host)
         for process in self._relays(host):
             process.suspend()
-        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=False)
+        network.set_cable(host, service.pids(self.folder, self.known)[SUBMIT], plugged=False)
 
     def restore(self, host: str) -> None:
         """Connect a host again that was cut off."""
-        network.set_cable(host, state.pids(self.folder, self.known)[SUBMIT], plugged=True)
+        network.set_cable(host, service.pids(self.folder, self.known)[SUBMIT], plugged=True)
         for process in self._relays(host):
             process.resume()
 
     def _relays(self, host: str) -> list[psutil.Process]:
-        pid = state.pids(self.folder, self.known)[host]
+        pid = service.pids(self.folder, self.known)[host]
         return [one for one in psutil.Process(pid).children() if _is_relay(one)]
 
     def _far(self, host: str) -> Host:
@@ -120,23 +115,17 @@ class Faults(NamedTuple):
 
     def fill(self, host: str = SUBMIT) -> None:
         """Let the scratch space of a host be full."""
-        self._resize(host, full=True)
+        self._resize(host)
 
     def empty(self, host: str = SUBMIT) -> None:
         """Let the scratch space of a host be as large as it was."""
-        self._resize(host, full=False)
+        self._resize(host, launch.SCRATCH)
 
-    def _resize(self, host: str, *, full: bool) -> None:
-        """Change the size of a host's scratch space, so that being full costs no memory."""
+    def _resize(self, host: str, size: str = "") -> None:
         if os.geteuid() != 0:
             raise TestbedError("the scratch space is the machine's own", "be root for a small one")
-        pid = state.pids(self.folder, self.known)[host]
-        scratch = place(self.folder, host) / "execute"
-        seen = os.statvfs(f"/proc/{pid}/root{scratch}")
-        used = max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize
-        size = str(used) if full else launch.SCRATCH
-        command = ["mount", "-o", f"remount,size={size}", str(scratch)]
-        subprocess.run([*network.enter(pid, "mount"), *command], check=True)
+        pid = service.pids(self.folder, self.known)[host]
+        service.resize(pid, place(self.folder, host) / "execute", size)
 
 
 def _is_relay(process: psutil.Process) -> bool:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from testbed import network, processes, unpacked
+from testbed import network, processes, service, unpacked
 from testbed.condor import configuration, security
 from testbed.condor.configuration import DOMAIN, PORT, SUBMIT, Host, place
 from testbed.condor.host import Start
-from testbed.condor.state import Known, pids, run
+from testbed.condor.state import Known, run
 from testbed.configuration import free_port, program, write_supervisor
-from testbed.definition import private_folder, write_private
+from testbed.definition import private_folder, write_json
 from testbed.errors import TestbedError
 from testbed.lake import server_python
+from testbed.service import pids
 from testbed.xrootd import Site
 
 SCRATCH = "4g"  # of a host that is started by root; memory is taken only for what is written
@@ -52,9 +51,7 @@ def start(folder: Path, known: Known, site: Site | None, seconds: float) -> tupl
     python = server_python()
     port = PORT if known.hosts else free_port(known.port if known.port != PORT else 0)
     known = known._replace(port=port)
-    private_folder(folder)
-    private_folder(folder / "etc")
-    write_private(folder / "etc/pool.json", json.dumps(known._asdict(), indent=2) + "\n")
+    service.save(folder, "pool", known)
     sockets = processes.make_socket_folder(folder, known)
     private_folder(folder / "log")
     private_folder(folder / "client")
@@ -67,7 +64,9 @@ def start(folder: Path, known: Known, site: Site | None, seconds: float) -> tupl
     if site:
         security.trust(folder, known.members, site)
     write_supervisor(folder, known.secret, sockets, _programs(folder, known), umask="077")
-    pid = processes.supervise(folder, python, environment(folder, known))
+    environment = service.host_environment(folder, known)
+    environment["OPENSSL_CONF"] = os.devnull  # the machine's is of another version
+    pid = processes.supervise(folder, python, environment)
     if known.hosts:
         _connect(known.members, pids(folder, known))
     wait(folder, known, seconds)
@@ -80,19 +79,6 @@ def _connect(hosts: list[Host], pids: dict[str, int]) -> None:
     network.bridge(hosts[0], pids[SUBMIT])
     for host in hosts[1:]:
         network.connect(host, pids[host.name], pids[SUBMIT])
-
-
-def environment(folder: Path, known: Known) -> dict[str, str]:
-    """Make the environment of the pool's processes: nothing of the user's gets in."""
-    return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "TZ": os.environ.get("TZ", ""),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(unpacked.HOME),
-        "OPENSSL_CONF": os.devnull,  # the host's is of another version
-        processes.MARK: processes.mark(folder, known),
-    }
 
 
 def _make_hosts(folder: Path, known: Known) -> None:
@@ -117,7 +103,7 @@ def _make_hosts(folder: Path, known: Known) -> None:
             scratch=SCRATCH,
             alone=far,
         )
-        write_private(where / "host.json", json.dumps(said._asdict(), indent=2) + "\n")
+        write_json(where / "host.json", said)
 
 
 def _hidden(folder: Path) -> list[str]:
@@ -154,8 +140,7 @@ def _programs(folder: Path, known: Known) -> list[str]:
 
 def mend(folder: Path, known: Known, seconds: float) -> None:
     """Start what of a running pool is dead; let go on what hangs; put cables in."""
-    for process in processes.of_service(folder, known):
-        processes.send(process, signal.SIGCONT)
+    service.resume(folder, known)
     alive, since = pids(folder, known), {}
     for one in known.members:
         since[one.name] = 0.0 if one.name in alive else time.time()
@@ -168,7 +153,7 @@ def mend(folder: Path, known: Known, seconds: float) -> None:
 
 def power_on(folder: Path, known: Known, one: Host) -> None:
     """Start a host that is dead."""
-    processes.rpc(folder, known).supervisor.startProcess(one.name, False)
+    processes.rpc(folder, known).startProcess(one.name, False)
     if known.hosts:
         alive = pids(folder, known)
         network.connect(one, alive[one.name], alive[SUBMIT])
@@ -189,11 +174,8 @@ def wait(folder: Path, known: Known, seconds: float, since: dict[str, float] | N
     deadline = time.monotonic() + seconds
     while absent := missing(folder, known, since):
         if time.monotonic() > deadline or absent[0] not in pids(folder, known):
-            log = folder / "log" / f"{absent[0]}.log"
-            tail = log.read_text().splitlines()[-15:] if log.exists() else []
             problem = f"the pool's host {absent[0]} is not ready"
-            logs = place(folder, absent[0]) / "log"
-            raise TestbedError("\n    ".join([problem, *tail]), f"read {log} and {logs}")
+            raise service.failure(folder, absent[0], problem, place(folder, absent[0]) / "log")
         time.sleep(0.1)
 
 

@@ -6,7 +6,6 @@ pool.submit_host(["snakemake", "--profile", "condor"])
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import time
@@ -14,17 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes
+from testbed import processes, service, xrootd
 from testbed.condor import configuration, launch, security, state
 from testbed.condor.configuration import SUBMIT, place
 from testbed.condor.faults import Faults
 from testbed.condor.security import LIFETIME, SCOPE
 from testbed.condor.state import Known
 from testbed.errors import TestbedError
-from testbed.lake import find as find_lake
 from testbed.xrootd import Site
-from testbed.xrootd import find as find_site
-from testbed.xrootd.lake import folder as site_lake
 
 
 class Pool(NamedTuple):
@@ -75,10 +71,7 @@ class Pool(NamedTuple):
             command: Program and arguments.
             options: Of :func:`subprocess.run`; `env` is added to the environment.
         """
-        found: subprocess.CompletedProcess[str] = state.run(
-            self.folder, self.known, list(map(str, command)), **options
-        )
-        return found
+        return state.run(self.folder, self.known, command, **options)
 
     def on_submit_host(
         self, command: Sequence[str | Path], *, cwd: Path | None = None
@@ -152,13 +145,12 @@ def up(
     """
     folder = Path(folder).resolve()
     launch.check(hosts or 0)
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
-        trusted = _site(site or known.site)
+        trusted = xrootd.running(site or known.site)
         asked = _asked(known, trusted, hosts=hosts, expose=expose, show=show)
         process = processes.supervisor(folder, known)
-        if process and asked == known and SUBMIT in state.pids(folder, known):
+        if process and asked == known and SUBMIT in service.pids(folder, known):
             launch.mend(folder, known, seconds)
             return Pool(folder, known, process.pid, False)
         _stop(folder, known)
@@ -178,39 +170,16 @@ def _asked(
     return known._replace(
         hosts=known.hosts if hosts is None else hosts,
         site=str(site.folder) if site else "",
-        ports=_ports(site),
+        ports=sorted(xrootd.lake.ports(site)) if site else [],
         expose=known.expose if expose is None else sorted(expose),
         show=known.show if show is None else [str(Path(path).resolve()) for path in show],
     )
 
 
-def _site(folder: Path | str) -> Site | None:
-    if not folder:
-        return None
-    found = find_site(Path(folder))
-    if found is None:
-        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
-    return found
-
-
-def _ports(site: Site | None) -> list[int]:
-    """Give the ports of a site's servers, and of its lake if it has one."""
-    if site is None:
-        return []
-    lake = find_lake(site_lake(site))
-    return sorted(
-        [*site.known.ports.values(), *([int(lake.url.rsplit(":", 1)[1])] if lake else [])]
-    )
-
-
 def find(folder: Path) -> Pool | None:
     """Find the pool of a folder if all of it runs and answers."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    process = processes.supervisor(folder, known) if known else None
-    if known is None or process is None or launch.missing(folder, known):
-        return None
-    return Pool(folder, known, process.pid, False)
+    found = service.find(folder, state.load, launch.missing)
+    return Pool(*found, started=False) if found else None
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
@@ -219,35 +188,19 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = state.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a pool", "name the folder with --folder")
-        ran = _stop(folder, known)
-        if delete:
-            shutil.rmtree(folder)
-    return ran
+    return service.down(folder, "pool", state.load, _stop, delete=delete)
 
 
-def _stop(folder: Path, known: Known) -> bool:
+def _stop(folder: Path, known: Known) -> None:
     """Leave no process of a pool: first its masters stop what is theirs, in order."""
-    family = processes.of_service(folder, known)
-    for process in family:  # who hangs does not hear
-        processes.send(process, signal.SIGCONT)
+    service.resume(folder, known)
     masters = state.daemons(folder, known, "master")
     for process in masters:
         processes.send(process, signal.SIGQUIT)
     processes.outlive(masters, 5)
     processes.sweep(folder, known, patience=3)
-    return bool(family)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the hosts of the pool in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, state.load)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
@@ -12,12 +11,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import network, processes
+from testbed import processes, service
 from testbed.condor import configuration
 from testbed.condor.configuration import SUBMIT, Host, place, variables
 from testbed.errors import TestbedError
-
-_ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
 
 
 class Known(NamedTuple):
@@ -55,24 +52,13 @@ class Known(NamedTuple):
 
 def load(folder: Path) -> Known | None:
     """Read what is known of the pool in a folder, if there is one."""
-    path = folder / "etc/pool.json"
-    try:
-        return Known(**json.loads(path.read_text())) if path.exists() else None
-    except (ValueError, TypeError) as error:
-        raise TestbedError(f"{path} cannot be read: {error}", f"delete {folder}") from error
+    return service.load(folder, "pool", Known)
 
 
 def create(folder: Path) -> Known:
     """Invent a pool's name and secret; its folder must be empty."""
-    if any(path.name != ".lock" for path in folder.iterdir()):
-        raise TestbedError(f"{folder} is not empty and not a pool", "choose another folder")
+    service.check_empty(folder, "pool")
     return Known(secrets.token_hex(6), secrets.token_hex(20), 0, 0, "", [], [], [])
-
-
-def pids(folder: Path, known: Known) -> dict[str, int]:
-    """Give a process of every host that runs, by its name: the supervisor's child."""
-    found = processes.states(folder, known)
-    return {name: one["pid"] for name, one in found.items() if one["statename"] in _ALIVE}
 
 
 def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psutil.Process]:
@@ -90,11 +76,13 @@ def daemons(folder: Path, known: Known, name: str, host: str = "") -> list[psuti
     return found
 
 
-def run(folder: Path, known: Known, command: list[str], **options: Any) -> Any:
+def run(
+    folder: Path, known: Known, command: Sequence[str | Path], **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command on the submit host as the user of the pool: see :func:`subprocess.run`."""
     options = {"text": True, "capture_output": True, "check": False, **options}
     env = os.environ | variables(folder) | options.pop("env", {})
-    words = [*prefix(folder, known, options.get("cwd")), *command]
+    words = [*prefix(folder, known, options.get("cwd")), *map(str, command)]
     return subprocess.run(words, env=env, **options)
 
 
@@ -104,23 +92,18 @@ def checked(folder: Path, known: Known, command: Sequence[str | Path], **env: st
     Raises:
         TestbedError: It fails.
     """
-    done = run(folder, known, list(map(str, command)), env=env, stdin=subprocess.DEVNULL)
+    done = run(folder, known, command, env=env, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()
         raise TestbedError(f"{command[0]}: {said}", f"read {place(folder, SUBMIT)}/log")
-    return str(done.stdout)
+    return done.stdout
 
 
 def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
     """Give what stands before a command that runs on the submit host, in a folder or in ours."""
     if not known.hosts:
         return []
-    found = pids(folder, known)
+    found = service.pids(folder, known)
     if SUBMIT not in found:
         raise TestbedError(f"the submit host of {folder} does not run", "testbed up condor")
-    # Whoever enters another mount namespace begins at its root.
-    return [
-        *network.enter(found[SUBMIT], "net", "uts", "mount"),
-        "env",
-        f"--chdir={cwd or Path.cwd()}",
-    ]
+    return service.on_host(found[SUBMIT], cwd)

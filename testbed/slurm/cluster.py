@@ -6,21 +6,16 @@ cluster.login_node(["snakemake", "--profile", "marconi100"])
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import processes
-from testbed.errors import TestbedError
-from testbed.lake import find as find_lake
+from testbed import processes, service, xrootd
 from testbed.slurm import configuration, edge, launch, state
 from testbed.slurm.faults import Faults
 from testbed.slurm.state import Known
 from testbed.xrootd import Site
-from testbed.xrootd import find as find_site
-from testbed.xrootd.lake import folder as site_lake
 
 
 class Cluster(NamedTuple):
@@ -72,10 +67,7 @@ class Cluster(NamedTuple):
             command: Program and arguments.
             options: Of :func:`subprocess.run`; `env` is added to the environment.
         """
-        found: subprocess.CompletedProcess[str] = state.run(
-            self.folder, self.known, command, **options
-        )
-        return found
+        return state.run(self.folder, self.known, command, **options)
 
     def on_login_node(self, command: Sequence[str | Path], *, cwd: Path | None = None) -> list[str]:
         """Give the command that runs another on the login node; its pid is that of the other.
@@ -128,10 +120,9 @@ def up(
     """
     folder = Path(folder).resolve()
     launch.check()
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = state.load(folder) or state.create(folder)
-        outside = _site(site or known.site)
+        outside = xrootd.running(site or known.site)
         asked = _asked(known, outside, nodes=nodes, expose=expose, show=show)
         process = processes.supervisor(folder, known)
         started = not process or asked != known
@@ -162,38 +153,17 @@ def _asked(
     return known._replace(
         nodes=nodes or known.nodes,
         site=str(site.folder) if site else "",
-        ports=sorted({*_ports(site), *more}),
+        ports=sorted({*(xrootd.lake.ports(site) if site else []), *more}),
         offered=sorted({*(edge.offered(site) if site else []), *more}),
         expose=more,
         show=shown,
     )
 
 
-def _site(folder: Path | str) -> Site | None:
-    if not folder:
-        return None
-    found = find_site(Path(folder))
-    if found is None:
-        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
-    return found
-
-
-def _ports(site: Site | None) -> list[int]:
-    """Give the ports of a site's servers, and of its lake if it has one."""
-    if site is None:
-        return []
-    lake = find_lake(site_lake(site))
-    return [*site.known.ports.values(), *([int(lake.url.rsplit(":", 1)[1])] if lake else [])]
-
-
 def find(folder: Path) -> Cluster | None:
     """Find the cluster of a folder if all of it runs and answers."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    process = processes.supervisor(folder, known) if known else None
-    if known is None or process is None or launch.missing(folder, known):
-        return None
-    return Cluster(folder, known, process.pid, False)
+    found = service.find(folder, state.load, launch.missing)
+    return Cluster(*found, started=False) if found else None
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
@@ -202,22 +172,9 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = state.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a cluster", "name the folder with --folder")
-        ran = launch.stop(folder, known)
-        if delete:
-            shutil.rmtree(folder)
-    return ran
+    return service.down(folder, "cluster", state.load, launch.stop, delete=delete)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the nodes and programs of the cluster in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = state.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, state.load)

@@ -5,16 +5,14 @@ cluster.faults.power_cut(cluster.nodes[0])
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from testbed import network, processes
+from testbed import network, processes, service
 from testbed.errors import TestbedError
 from testbed.slurm import launch, state
 from testbed.slurm.state import Host, Known
@@ -33,15 +31,11 @@ class Faults(NamedTuple):
 
     def off(self, daemon: str) -> None:
         """Stop a program of the login node in order: slurmctld, slurmdbd, mariadb, gateway."""
-        process = psutil.Process(state.pids(self.folder, self.known)[daemon])
-        processes.send(process, signal.SIGTERM)
-        self._gone(daemon, 20)
+        self._end(daemon, signal.SIGTERM, 20)
 
     def kill(self, daemon: str) -> None:
         """Kill a program of the login node with -9; it stays dead."""
-        process = psutil.Process(state.pids(self.folder, self.known)[daemon])
-        processes.send(process, signal.SIGKILL)
-        self._gone(daemon, 5)
+        self._end(daemon, signal.SIGKILL, 5)
 
     def on(self, daemon: str) -> None:
         """Start a program that was stopped or killed, and wait until it listens."""
@@ -49,11 +43,11 @@ class Faults(NamedTuple):
 
     def power_cut(self, node: str) -> None:
         """End everything on a compute node at once; it stays dead."""
-        pid = state.pids(self.folder, self.known)[self._host(node).name]
+        pid = service.pids(self.folder, self.known)[self._host(node).name]
         # The first of a PID namespace: with it, the kernel ends all others.
         for process in psutil.Process(pid).children():
             processes.send(process, signal.SIGKILL)
-        self._gone(node, 10)
+        service.wait_for_end(self.folder, self.known, node, 10)
 
     def power_on(self, node: str) -> None:
         """Start a compute node again, and wait until it takes jobs."""
@@ -92,18 +86,11 @@ class Faults(NamedTuple):
 
     def fill(self) -> None:
         """Let $CINECA_SCRATCH be full, on all hosts."""
-        seen = os.statvfs(f"/proc/{self._hub()}/root{state.scratch(self.folder)}")
-        used = max(1, seen.f_blocks - seen.f_bfree) * seen.f_frsize
-        self._resize(str(used))
+        service.resize(self._hub(), state.scratch(self.folder))
 
     def empty(self) -> None:
         """Let $CINECA_SCRATCH be as large as it was."""
-        self._resize(launch.SCRATCH)
-
-    def _resize(self, size: str) -> None:
-        """Change its size, so that being full costs no memory."""
-        command = ["mount", "-o", f"remount,size={size}", str(state.scratch(self.folder))]
-        subprocess.run([*network.enter(self._hub(), "mount"), *command], check=True)
+        service.resize(self._hub(), state.scratch(self.folder), launch.SCRATCH)
 
     def _host(self, node: str) -> Host:
         found = [one for one in self.known.computes if one.name == node]
@@ -115,9 +102,7 @@ class Faults(NamedTuple):
     def _hub(self) -> int:
         return launch.login_pid(self.folder, self.known)
 
-    def _gone(self, name: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while name in state.pids(self.folder, self.known):
-            if time.monotonic() > deadline:
-                raise TestbedError(f"{name} does not end", f"read {self.folder}/log")
-            time.sleep(0.02)
+    def _end(self, daemon: str, number: signal.Signals, seconds: float) -> None:
+        process = psutil.Process(service.pids(self.folder, self.known)[daemon])
+        processes.send(process, number)
+        service.wait_for_end(self.folder, self.known, daemon, seconds)

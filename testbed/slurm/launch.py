@@ -12,25 +12,24 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from testbed import network, processes, unpacked
+from testbed import network, processes, service, unpacked
 from testbed.configuration import program, write_supervisor
-from testbed.definition import private_folder, write_private
+from testbed.definition import private_folder, write_json, write_private
 from testbed.errors import TestbedError
 from testbed.lake import server_python
+from testbed.service import pids
 from testbed.slurm import configuration, database, state
 from testbed.slurm.gateway import Offer
 from testbed.slurm.host import Start
-from testbed.slurm.state import LOGIN, Host, Known, pids
+from testbed.slurm.state import LOGIN, Host, Known
 
 SCRATCH = "4g"  # of $CINECA_SCRATCH; memory is taken only for what is written
 _HERE = Path(__file__).resolve().parent
 _NEEDED = ("slurmctld", "slurmdbd", "slurmd", "sbatch", "munged", "mariadbd", "mariadb-install-db",
            "unshare", "nsenter", "ip")  # fmt: skip
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PARTS = ("log", "state", "nodes", "scratch")
 # States of a node that jobs can be given to, now or when others are over.
 _READY = ("idle", "mixed", "allocated", "completing", "draining", "drained")
@@ -42,7 +41,7 @@ def check() -> None:
     Raises:
         TestbedError: It can not.
     """
-    if missing := [name for name in _NEEDED if not shutil.which(name, path=_PATH)]:
+    if missing := [name for name in _NEEDED if not shutil.which(name, path=service.PATH)]:
         raise TestbedError(f"there is no {' and no '.join(missing)} here", "envs/setup slurm")
     if os.geteuid() != 0:
         raise TestbedError("a Slurm cluster of several hosts needs root", "be root")
@@ -55,9 +54,7 @@ def start(folder: Path, known: Known, seconds: float) -> int:
         The pid of its supervisor.
     """
     python = server_python()
-    private_folder(folder)
-    private_folder(folder / "etc")
-    write_private(folder / "etc/cluster.json", json.dumps(known._asdict(), indent=2) + "\n")
+    service.save(folder, "cluster", known)
     sockets = processes.make_socket_folder(folder, known)
     for part in _PARTS:
         private_folder(folder / part)
@@ -67,21 +64,10 @@ def start(folder: Path, known: Known, seconds: float) -> int:
     login = _write_login(folder, known)
     apart = ["unshare", "--mount", "--propagation=private", "--net", "--uts", "--"]
     through = [*apart, *_ours("host", login)]
-    pid = processes.supervise(folder, python, environment(folder, known), through=through)
+    environment = service.host_environment(folder, known)
+    pid = processes.supervise(folder, python, environment, through=through)
     begin(folder, known, seconds)
     return pid
-
-
-def environment(folder: Path, known: Known) -> dict[str, str]:
-    """Make the environment of the cluster's processes: nothing of the user's gets in."""
-    return {
-        "PATH": _PATH,
-        "LANG": "C.UTF-8",
-        "TZ": os.environ.get("TZ", ""),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(unpacked.HOME),
-        processes.MARK: processes.mark(folder, known),
-    }
 
 
 def _ours(name: str, told: Path) -> list[str]:
@@ -106,7 +92,7 @@ def _write_login(folder: Path, known: Known) -> Path:
         show=[],
     )
     path = folder / f"etc/{LOGIN}.json"
-    write_private(path, json.dumps(said._asdict(), indent=2) + "\n")
+    write_json(path, said)
     return path
 
 
@@ -154,7 +140,7 @@ def _nodes(folder: Path, known: Known, sockets: Path) -> list[str]:
             show=shown,
         )
         told = folder / f"etc/{host.name}.json"
-        write_private(told, json.dumps(said._asdict(), indent=2) + "\n")
+        write_json(told, said)
         command = shlex.join([*apart, *_ours("host", told), "slurmd", "-D"])
         lines.append(program(host.name, command, restart=False, automatic=False))
     return lines
@@ -162,8 +148,7 @@ def _nodes(folder: Path, known: Known, sockets: Path) -> list[str]:
 
 def begin(folder: Path, known: Known, seconds: float) -> None:
     """Start what of a cluster does not run, in order; let go on what hangs; put cables in."""
-    for process in processes.of_service(folder, known):
-        processes.send(process, signal.SIGCONT)
+    service.resume(folder, known)
     sockets = processes.socket_folder(folder, known)
     deadline = time.monotonic() + seconds
     start_program(folder, known, "munged")
@@ -192,7 +177,7 @@ _LISTENS = {
 def start_program(folder: Path, known: Known, name: str, deadline: float = 0) -> None:
     """Start a program of the login node, unless it runs, and wait until it listens."""
     if name not in pids(folder, known):
-        _rpc(folder, known).startProcess(name, False)
+        processes.rpc(folder, known).startProcess(name, False)
     if port := _LISTENS.get(name):
         until(lambda: _listens(pids(folder, known).get(name, 0), port), folder, name, deadline)
 
@@ -201,16 +186,8 @@ def until(condition: Callable[[], object], folder: Path, name: str, deadline: fl
     """Wait until a condition holds; if it does not in time, say so with the log of a program."""
     while not condition():
         if time.monotonic() > deadline:
-            raise _not_ready(folder, name)
+            raise service.failure(folder, name, f"the cluster's {name} is not ready")
         time.sleep(0.05)
-
-
-def _not_ready(folder: Path, name: str) -> TestbedError:
-    """Say that a program or node is not ready, with the end of its logs."""
-    log = folder / f"log/{name}.log"
-    tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-    problem = f"the cluster's {name} is not ready"
-    return TestbedError("\n    ".join([problem, *tail]), f"read {log}")
 
 
 def _listens(pid: int, port: int) -> bool:
@@ -223,10 +200,6 @@ def _listens(pid: int, port: int) -> bool:
     return any(one[1].endswith(f":{port:04X}") and one[3] == "0A" for one in columns)
 
 
-def _rpc(folder: Path, known: Known) -> Any:
-    return processes.rpc(folder, known).supervisor
-
-
 def login_pid(folder: Path, known: Known) -> int:
     """Give the pid of a process of the login node: the supervisor."""
     process = processes.supervisor(folder, known)
@@ -237,7 +210,7 @@ def login_pid(folder: Path, known: Known) -> int:
 
 def power_on(folder: Path, known: Known, host: Host) -> None:
     """Start a compute node that is dead."""
-    _rpc(folder, known).startProcess(host.name, False)
+    processes.rpc(folder, known).startProcess(host.name, False)
     network.connect(host, pids(folder, known)[host.name], login_pid(folder, known))
 
 
@@ -249,7 +222,7 @@ def wait(folder: Path, known: Known, deadline: float) -> None:
     """
     while absent := missing(folder, known):
         if absent[0] not in pids(folder, known) or time.monotonic() > deadline:
-            raise _not_ready(folder, absent[0])
+            raise service.failure(folder, absent[0], f"the cluster's {absent[0]} is not ready")
         time.sleep(0.1)
 
 
@@ -263,15 +236,9 @@ def missing(folder: Path, known: Known) -> list[str]:
     return [one.name for one in known.computes if found.get(one.name) not in _READY]
 
 
-def stop(folder: Path, known: Known) -> bool:
-    """Leave no process of a cluster, and no cgroup; what it knows of its jobs is saved before.
-
-    Returns:
-        Whether anything had been running.
-    """
-    family = processes.of_service(folder, known)
-    for process in family:  # who hangs does not hear
-        processes.send(process, signal.SIGCONT)
+def stop(folder: Path, known: Known) -> None:
+    """Leave no process of a cluster, and no cgroup; what it knows of its jobs is saved before."""
+    service.resume(folder, known)
     alive = pids(folder, known)
     for name in ("slurmctld", "slurmdbd"):  # each writes what it knows into the next
         if name in alive:
@@ -283,4 +250,3 @@ def stop(folder: Path, known: Known) -> bool:
         for top in Path("/sys/fs/cgroup").glob(f"*/slurm_{host.name}"):
             for path, _, _ in os.walk(top, topdown=False):
                 Path(path).rmdir()
-    return bool(family)

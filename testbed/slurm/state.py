@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
@@ -10,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed import network, processes
+from testbed import processes, service
 from testbed.errors import TestbedError
 
-ALIVE = ("RUNNING", "STARTING")  # the supervisor's words; STARTING lasts four seconds
 LOGIN = "login"
 _NETWORK = "10.78.0"
 _CGROUPS = Path("/sys/fs/cgroup/memory")
@@ -70,27 +68,16 @@ class Known(NamedTuple):
 
 def load(folder: Path) -> Known | None:
     """Read what is known of the cluster in a folder, if there is one."""
-    path = folder / "etc/cluster.json"
-    try:
-        return Known(**json.loads(path.read_text())) if path.exists() else None
-    except (ValueError, TypeError) as error:
-        raise TestbedError(f"{path} cannot be read: {error}", f"delete {folder}") from error
+    return service.load(folder, "cluster", Known)
 
 
 def create(folder: Path) -> Known:
     """Invent a cluster's name and secret; its folder must be empty."""
-    if any(path.name != ".lock" for path in folder.iterdir()):
-        raise TestbedError(f"{folder} is not empty and not a cluster", "choose another folder")
+    service.check_empty(folder, "cluster")
     taken = {path.name.partition("n")[0] for path in _CGROUPS.glob("slurm_r*")}
     racks = [rack for rack in range(200, 1000) if f"slurm_r{rack}" not in taken]
     rack = secrets.choice(racks)
     return Known(secrets.token_hex(6), secrets.token_hex(20), rack, 2, "", [], [], [], [])
-
-
-def pids(folder: Path, known: Known) -> dict[str, int]:
-    """Give the pid of everything that runs, by its name: nodes, and programs of the login node."""
-    found = processes.states(folder, known)
-    return {name: one["pid"] for name, one in found.items() if one["statename"] in ALIVE}
 
 
 def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
@@ -98,12 +85,7 @@ def prefix(folder: Path, known: Known, cwd: Path | None = None) -> list[str]:
     process = processes.supervisor(folder, known)
     if process is None:
         raise TestbedError(f"the login node of {folder} does not run", "testbed up slurm")
-    # Whoever enters another mount namespace begins at its root.
-    return [
-        *network.enter(process.pid, "net", "uts", "mount"),
-        "env",
-        f"--chdir={cwd or Path.cwd()}",
-    ]
+    return service.on_host(process.pid, cwd)
 
 
 def scratch(folder: Path) -> Path:
@@ -116,7 +98,9 @@ def variables(folder: Path) -> dict[str, str]:
     return {"CINECA_SCRATCH": str(scratch(folder))}
 
 
-def run(folder: Path, known: Known, command: Sequence[str | Path], **options: Any) -> Any:
+def run(
+    folder: Path, known: Known, command: Sequence[str | Path], **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command on the login node: see :func:`subprocess.run`."""
     options = {"text": True, "capture_output": True, "check": False, **options}
     env = os.environ | variables(folder) | options.pop("env", {})
@@ -134,7 +118,7 @@ def checked(folder: Path, known: Known, *command: str | Path) -> str:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()
         raise TestbedError(f"{command[0]}: {said}", f"read {folder}/log")
-    return str(done.stdout)
+    return done.stdout
 
 
 def nodes(folder: Path, known: Known) -> dict[str, str]:

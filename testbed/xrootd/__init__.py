@@ -5,6 +5,6 @@ site.url("fast", path="/lake/cms/...")
 """
 
 from testbed.xrootd import lake
-from testbed.xrootd.site import Site, down, find, programs, up
+from testbed.xrootd.site import Site, down, find, programs, running, up
 
-__all__ = ["Site", "down", "find", "lake", "programs", "up"]
+__all__ = ["Site", "down", "find", "lake", "programs", "running", "up"]

@@ -70,6 +70,12 @@ def client_file(site: Site) -> Path:
     return site.folder / "lakes/rucio.cfg"
 
 
+def ports(site: Site) -> list[int]:
+    """Give the ports of a site's servers, and of its lake if it has one."""
+    found = lake.find(folder(site))
+    return [*site.known.ports.values(), *([int(found.url.rsplit(":", 1)[1])] if found else [])]
+
+
 def _protocols(port: int) -> list[dict[str, Any]]:
     """Clients read and write by root:// or https://; storage copies and the reaper by https://."""
     protocols = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import secrets
@@ -16,15 +15,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import processes
+from testbed import processes, service
 from testbed.configuration import free_port, program, write_supervisor
-from testbed.definition import private_folder, write_private
-from testbed.errors import TestbedError
+from testbed.definition import private_folder
 from testbed.lake import server_python
 from testbed.xrootd import authority, configuration, credentials, install, issuer
 from testbed.xrootd.configuration import SERVERS, WANS
 
-ALIVE = ("RUNNING", "STARTING")  # the supervisor's words
 PROGRAMS = (*SERVERS, "wan", "issuer", "monitoring")
 _PORTS = (*SERVERS, *WANS, "issuer", "monitoring")
 _HERE = Path(__file__).resolve().parent
@@ -44,17 +41,12 @@ class Known(NamedTuple):
 
 def load(folder: Path) -> Known | None:
     """Read what is known of the site in a folder, if there is one."""
-    path = folder / "etc/site.json"
-    try:
-        return Known(**json.loads(path.read_text())) if path.exists() else None
-    except (ValueError, TypeError) as error:
-        raise TestbedError(f"{path} cannot be read: {error}", f"delete {folder}") from error
+    return service.load(folder, "site", Known)
 
 
 def create(folder: Path) -> Known:
     """Invent a site's name and secret; its folder must be empty."""
-    if any(path.name != ".lock" for path in folder.iterdir()):
-        raise TestbedError(f"{folder} is not empty and not a site", "choose another folder")
+    service.check_empty(folder, "site")
     return Known(secrets.token_hex(6), secrets.token_hex(20), {})
 
 
@@ -67,9 +59,7 @@ def start(folder: Path, known: Known, seconds: float) -> tuple[Known, int]:
     python = server_python()
     processes.sweep(folder, known, patience=5)
     known = known._replace(ports=_ports(known.ports))
-    private_folder(folder)
-    private_folder(folder / "etc")
-    write_private(folder / "etc/site.json", json.dumps(known._asdict(), indent=2) + "\n")
+    service.save(folder, "site", known)
     sockets = processes.make_socket_folder(folder, known)
     _make_folders(folder)
     authority.create(folder / "authority")
@@ -103,8 +93,8 @@ def helper(name: str, *arguments: object) -> list[str]:
 def mend(folder: Path, known: Known, states: dict[str, dict[str, Any]], seconds: float) -> None:
     """Start what of a running site is dead, let go on what hangs."""
     for name, one in states.items():
-        if one["statename"] not in ALIVE:
-            processes.rpc(folder, known).supervisor.startProcess(name, False)
+        if one["statename"] not in service.ALIVE:
+            processes.rpc(folder, known).startProcess(name, False)
         elif psutil.Process(one["pid"]).status() == psutil.STATUS_STOPPED:
             psutil.Process(one["pid"]).resume()
     wait(folder, known, seconds)
@@ -120,20 +110,18 @@ def wait(folder: Path, known: Known, seconds: float, programs: Iterable[str] = P
     deadline = time.monotonic() + seconds
     missing = list(programs)
     while missing := [name for name in missing if not _answers(name, known)]:
-        states = processes.states(folder, known)
-        dead = [name for name in missing if states.get(name, {}).get("statename") not in ALIVE]
+        alive = service.pids(folder, known)
+        dead = [name for name in missing if name not in alive]
         if dead or time.monotonic() > deadline:
-            log = folder / "log" / f"{(dead or missing)[0]}.log"
-            tail = log.read_text().splitlines()[-15:] if log.exists() else []
-            problem = f"the site's {log.stem} {'does not start' if dead else 'does not answer'}"
-            raise TestbedError("\n    ".join([problem, *tail]), f"read {log}")
+            culprit = (dead or missing)[0]
+            what = "does not start" if dead else "does not answer"
+            raise service.failure(folder, culprit, f"the site's {culprit} {what}")
         time.sleep(0.05)
 
 
 def missing(folder: Path, known: Known) -> list[str]:
     """Name the programs that do not run or do not answer."""
-    states = processes.states(folder, known)
-    alive = [name for name in PROGRAMS if states.get(name, {}).get("statename") in ALIVE]
+    alive = service.pids(folder, known)
     return [name for name in PROGRAMS if name not in alive or not _answers(name, known)]
 
 

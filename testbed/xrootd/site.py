@@ -8,8 +8,6 @@ subprocess.run([...], env=site.environment("analyst"))
 from __future__ import annotations
 
 import secrets
-import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,12 +17,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from testbed import lake, processes
+from testbed import lake, processes, service
 from testbed.configuration import free_port
 from testbed.definition import write_private
 from testbed.errors import TestbedError
+from testbed.service import ALIVE
 from testbed.xrootd import credentials, install, issuer, launch, members, oauth, proxies
-from testbed.xrootd.launch import ALIVE, Known
+from testbed.xrootd.launch import Known
 
 
 class Site(NamedTuple):
@@ -167,7 +166,7 @@ class Site(NamedTuple):
 
     @property
     def _supervisor(self) -> Any:
-        return processes.rpc(self.folder, self.known).supervisor
+        return processes.rpc(self.folder, self.known)
 
     def _process(self, name: str) -> psutil.Process:
         return psutil.Process(self._supervisor.getProcessInfo(name)["pid"])
@@ -191,7 +190,6 @@ def up(folder: Path, *, seconds: float = 30) -> Site:
     folder = Path(folder).resolve()
     install.folder()
     install.unprivileged()
-    folder.mkdir(parents=True, exist_ok=True)
     with processes.alone(folder):
         known = launch.load(folder) or launch.create(folder)
         process = processes.supervisor(folder, known)
@@ -205,12 +203,22 @@ def up(folder: Path, *, seconds: float = 30) -> Site:
 
 def find(folder: Path) -> Site | None:
     """Find the site of a folder if all of it runs and answers."""
-    folder = Path(folder).resolve()
-    known = launch.load(folder)
-    process = processes.supervisor(folder, known) if known else None
-    if known is None or process is None or launch.missing(folder, known):
+    found = service.find(folder, launch.load, launch.missing)
+    return Site(*found, started=False) if found else None
+
+
+def running(folder: Path | str) -> Site | None:
+    """Give the site of a folder, None if no folder is named.
+
+    Raises:
+        TestbedError: It does not run.
+    """
+    if not folder:
         return None
-    return Site(folder, known, process.pid, False)
+    found = find(Path(folder))
+    if found is None:
+        raise TestbedError(f"no site runs in {folder}", f"testbed up xrootd --folder {folder}")
+    return found
 
 
 def down(folder: Path, *, delete: bool = False) -> bool:
@@ -219,26 +227,15 @@ def down(folder: Path, *, delete: bool = False) -> bool:
     Returns:
         Whether anything had been running.
     """
-    folder = Path(folder).resolve()
-    if not folder.exists():
-        return False
-    with processes.alone(folder):
-        known = launch.load(folder)
-        if known is None:
-            raise TestbedError(f"{folder} is not a site", "name the folder with --folder")
-        lake.down(folder / "lake")
-        family = processes.of_service(folder, known)
-        for process in family:  # who hangs does not hear
-            processes.send(process, signal.SIGCONT)
-        processes.sweep(folder, known, patience=5)
-        if delete:
-            shutil.rmtree(folder)
-    return bool(family)
+    return service.down(folder, "site", launch.load, _stop, delete=delete)
+
+
+def _stop(folder: Path, known: Known) -> None:
+    lake.down(folder / "lake")
+    service.resume(folder, known)
+    processes.sweep(folder, known, patience=5)
 
 
 def programs(folder: Path) -> list[tuple[str, str, int]]:
     """List the programs of the site in a folder: name, state, pid."""
-    folder = Path(folder).resolve()
-    known = launch.load(folder)
-    found = processes.states(folder, known) if known else {}
-    return [(name, one["statename"], one["pid"]) for name, one in found.items()]
+    return service.programs(folder, launch.load)

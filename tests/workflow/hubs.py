@@ -22,10 +22,10 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pools import wait_until
-from testbed import xrootd
+from testbed import service, xrootd
 from testbed.condor import Pool
 from testbed.configuration import free_port
-from testbed.slurm import Cluster, state
+from testbed.slurm import Cluster
 from testbed.slurm.gateway import Offer
 from workspace import REPOSITORY
 
@@ -77,7 +77,7 @@ def from_outside(cluster: Cluster, port: int) -> Iterator[None]:
 @contextmanager
 def with_a_network(cluster: Cluster, ports: Sequence[int], folder: Path) -> Iterator[None]:
     """Ports of this machine are on the loopback of the compute node, as where nodes may go out."""
-    pids = state.pids(cluster.folder, cluster.known)
+    pids = service.pids(cluster.folder, cluster.known)
     (node,) = cluster.nodes
     offer = Offer(f"/proc/{os.getpid()}/ns/net", "127.0.0.1", list(ports), [])
     told = folder / "network.json"
