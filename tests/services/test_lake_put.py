@@ -110,7 +110,9 @@ def test_lost_attachments_are_restored(lake: Lake, client: Any, tmp_path: Path) 
     files = make_files(tmp_path, 5)
     put(client, files)
     client.detach_dids(*Did.parse(dataset_of(files)), [plain(file["did"]) for file in files[1:3]])
-    assert actions(put(client, files)) == ["present"] * 5
+    again = actions(put(client, files))
+    # What no rule keeps any more the lake's daemons delete, if they come first.
+    assert again[:1] + again[3:] == ["present"] * 3 and set(again) <= {"present", "uploaded"}
     assert_whole(lake, client, dataset_of(files), files)
 
 

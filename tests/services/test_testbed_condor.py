@@ -175,7 +175,7 @@ def test_what_died_halfway_is_replaced_and_its_queue_survives(shared: Pool, tmp_
     assert find(shared.folder) is None
     again = up(shared.folder)
     assert again.started
-    assert not any(one.is_running() for one in orphans)
+    assert not processes.outlive(orphans, 0)
     assert job.ask("JobStatus") == "5"
     again.run("condor_rm", job.name, running.name)
 
@@ -436,7 +436,7 @@ def test_power_cut_ends_everything_on_a_host_and_up_mends_it(apart: Pool, tmp_pa
     own = [one for one in of_pool(apart.folder) if _is_on(one, apart, host)]
     assert len(own) > 3
     apart.faults.power_cut(host)
-    wait_until(lambda: not any(one.is_running() for one in own), 5)
+    assert not processes.outlive(own, 5)
     assert find(apart.folder) is None
     apart.faults.power_on(host)
     other = next(one for one in apart.hosts if one != host)

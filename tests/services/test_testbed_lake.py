@@ -95,7 +95,7 @@ def test_killed_supervisor_leaves_orphans_that_up_replaces(
     assert find(mortal) is None
     again = up(mortal)
     assert again.started and again.url == lake.url
-    assert not any(process.is_running() for process in orphans)
+    assert not processes.outlive(orphans, 0)
     assert survives(again, as_client)
 
 

@@ -79,7 +79,7 @@ def test_killed_supervisor_leaves_orphans_that_up_replaces(mortal: Path) -> None
     assert find(mortal) is None
     again = up(mortal)
     assert again.started and again.known.ports == site.known.ports and works(again)
-    assert not any(process.is_running() for process in orphans)
+    assert not processes.outlive(orphans, 0)
 
 
 def test_two_ups_at_once_make_one_site_and_a_taken_port_is_left(mortal: Path) -> None:
