@@ -10,18 +10,14 @@ benchmarks/results.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import allocations
 import campaigns
-import cases
-import click
-import machine
 import reports
 from allocations import Allocation
-from reports import CONSOLE
+from reports import CONSOLE, Benchmark
 from testbed import slurm
 
 TINY, MANY = 1000, 1000  # events of a tiny unit, how many of them
@@ -75,8 +71,9 @@ def _figures(runs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _goals(runs: dict[str, Any], figures: dict[str, Any]) -> list[dict[str, Any]]:
+def _goals(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Each goal with the figure reached: {what, goal, figure, met}."""
+    runs, figures = report["runs"], report["figures"]
     return [
         {"what": f"{runs['many']['units']} units", "goal": "≤ 50 jobs",
          "figure": f"{figures['jobs']} jobs", "met": figures["jobs"] <= 50},
@@ -152,25 +149,5 @@ def _picture(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="A tenth of the tiny units and of the events.")
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=cases.HERE / "results", help="Folder."
-)
-def main(quick: bool, results: Path) -> None:
-    """Measure packs on a cluster."""
-    report = reports.begin(quick=quick)
-    cases.BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cases.BUILD) as work:
-        report["runs"] = _measure(quick, Path(work))
-    report["machine"]["load_after"] = machine.load()
-    report["figures"] = _figures(report["runs"])
-    report["goals"] = _goals(report["runs"], report["figures"])
-    lines = _lines(report)
-    reports.write(results, "cluster", report, lines)
-    _picture(report, results / "cluster.png")
-    CONSOLE.print("\n".join(lines), markup=False, highlight=False)
-
-
 if __name__ == "__main__":
-    main()
+    Benchmark("cluster", _measure, _figures, _goals, _lines, _picture).command()

@@ -14,19 +14,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import campaigns
-import cases
 import click
-import machine
 import reports
 from campaigns import ROOT, SAMPLE
-from reports import CONSOLE
+from reports import CONSOLE, Benchmark
 from testbed import condor, slurm
 from testbed.errors import TestbedError
 
@@ -269,31 +266,16 @@ def _picture(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="A tenth of the events.")
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=cases.HERE / "results", help="Folder."
-)
-def main(quick: bool, results: Path) -> None:
-    """Measure the workers of a notebook."""
-    report = reports.begin(quick=quick)
-    cases.BUILD.mkdir(parents=True, exist_ok=True)
-    # Not below the project: hosts of a cluster see temporary files of the machine.
-    with tempfile.TemporaryDirectory() as work:
-        report["runs"] = _measure(quick, Path(work))
-    report["machine"]["load_after"] = machine.load()
-    report["figures"] = _figures(report["runs"])
+def _goals(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each goal with the figure reached: {what, goal, figure, met}."""
     figures = report["figures"]
-    report["goals"] = [
+    return [
         {"what": f"units of {figures['unit']:.0f} s beside a batch run, {name}", "goal": "≤ 10 %",
          "figure": f"{figures[name]:.1f} %", "met": figures[name] <= 10}
         for name in ("cold", "warm")
     ]  # fmt: skip
-    lines = _lines(report)
-    reports.write(results, "interactive", report, lines)
-    _picture(report, results / "interactive.png")
-    CONSOLE.print("\n".join(lines), markup=False, highlight=False)
 
 
 if __name__ == "__main__":
-    main()
+    # Hosts of a cluster see temporary files of the machine.
+    Benchmark("interactive", _measure, _figures, _goals, _lines, _picture, apart=True).command()

@@ -9,19 +9,15 @@ with synthetic inputs. Writes pool.json, pool.md and pool.png into benchmarks/re
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import campaigns
-import cases
-import click
-import machine
 import reports
 from campaigns import Campaign, Job
-from reports import CONSOLE
+from reports import CONSOLE, Benchmark
 from testbed import condor
 
 MINUTE = 46_000_000  # events that a unit by JIT needs about a minute for
@@ -107,8 +103,9 @@ def _figures(runs: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _goals(figures: dict[str, float]) -> list[dict[str, Any]]:
+def _goals(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Each goal with the figure reached: {what, goal, figure, met}."""
+    figures = report["figures"]
     asked = (
         (f"a unit of {figures['seconds']:.0f} s, beyond its work (median)", "beyond", 4.0),
         ("of which ours: more than a job that does nothing", "ours", 1.5),
@@ -190,25 +187,5 @@ def _picture(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="A tenth of the events and of the tiny units.")
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=cases.HERE / "results", help="Folder."
-)
-def main(quick: bool, results: Path) -> None:
-    """Measure jobs of a pool."""
-    report = reports.begin(quick=quick)
-    cases.BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cases.BUILD) as work:
-        report["runs"] = _measure(quick, Path(work))
-    report["machine"]["load_after"] = machine.load()
-    report["figures"] = _figures(report["runs"])
-    report["goals"] = _goals(report["figures"])
-    lines = _lines(report)
-    reports.write(results, "pool", report, lines)
-    _picture(report, results / "pool.png")
-    CONSOLE.print("\n".join(lines), markup=False, highlight=False)
-
-
 if __name__ == "__main__":
-    main()
+    Benchmark("pool", _measure, _figures, _goals, _lines, _picture).command()

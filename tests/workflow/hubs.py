@@ -327,5 +327,11 @@ def choose(page: Chrome, menu: str, item: str) -> None:
 def stop(page: Chrome, hub: Hub) -> None:
     """Stop the lab, as a user does."""
     page.get(f"{hub.url}/hub/home")
-    click(page, "#stop")
-    find_text(page, "Start My Server")
+
+    def heard(page: Chrome) -> bool:
+        # The button does nothing before the page's scripts have been loaded.
+        page.find_element("css selector", "#stop").click()
+        return bool(page.find_element("css selector", "#start[title='Your server is stopping']"))
+
+    waited(page, heard, "#stop")
+    find_text(page, "Start My Server", 120)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,14 @@ def prompts(page: Chrome) -> list[str]:
 def run_all(page: Chrome, seconds: float = 240) -> None:
     """Run the notebook that is open, once or once again; none of its cells fails."""
     before = prompts(page)
-    choose(page, "Run", "Run All Cells")
+
+    def begun() -> bool:
+        # The menu does nothing as long as the lab does not know which notebook is in front.
+        choose(page, "Run", "Run All Cells")
+        end = time.monotonic() + 10
+        while prompts(page) == before and time.monotonic() < end:
+            time.sleep(0.2)
+        return prompts(page) != before
 
     def done() -> bool:
         said = texts(page, ".jp-RenderedText")
@@ -122,6 +130,7 @@ def run_all(page: Chrome, seconds: float = 240) -> None:
         now = prompts(page)
         return all(one.isdigit() for one in now) and not set(now) & set(before)
 
+    wait_until(begun)
     wait_until(done, seconds)
 
 
@@ -284,7 +293,7 @@ def test_a_lab_outlives_its_hub(hub: Hub, cluster: Cluster, page: Chrome) -> Non
 
 def test_no_lab_and_no_token_is_left(hub: Hub, cluster: Cluster, page: Chrome) -> None:
     stop(page, hub)
-    assert not queue(cluster)
+    wait_until(lambda: not queue(cluster))  # Slurm completes the job
     assert not list((hub.home / ".nanolake").glob("hub.*"))
     click(page, "#logout")
     # The issuer asks for the password again.
