@@ -127,6 +127,11 @@ class Coordinator:
         return self.said
 
 
+def setting(**resources: int) -> tuple[str, ...]:
+    """Arguments that give other resources to units."""
+    return "--set-resources", *(f"skim:{name}={value}" for name, value in resources.items())
+
+
 def run(workspace: Workspace, *arguments: str, pool: Pool, fails: bool = False) -> str:
     """Run Snakemake to its end on the pool, and give what it says."""
     return Coordinator(workspace, *arguments, pool=pool).end(fails=fails)

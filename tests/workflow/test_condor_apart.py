@@ -28,7 +28,7 @@ from farms import (
     ntuple,
     unit,
 )
-from pools import HELD, IDLE, queue, wait_until
+from pools import HELD, IDLE, queue, setting, wait_until
 from sites import become, embargoed_datasets
 from testbed.condor.configuration import AUDIENCE as OF_POOL
 from testbed.definition import write_private
@@ -202,8 +202,7 @@ def test_each_cause_has_its_remedy(farm: Farm, project: Workspace, finished: Wor
     *{bug}*) kill -SEGV $$ ;;
     esac"""
     (stored,) = (farm.site.storage("fast") / "lake/cms").rglob(f"{damaged}.*.root")
-    resources = ("htcondor_request_mem_mb=400", "classad_NanolakeSeconds=40")
-    options = ["--set-resources", *(f"skim:{one}" for one in resources)]
+    options = setting(htcondor_request_mem_mb=400, classad_NanolakeSeconds=40)
     flip_bit(stored, 0.1)
     try:
         with engine_that(project, "causes", does):
@@ -227,7 +226,7 @@ def test_storage_that_comes_back_is_read(
     farm: Farm, project: Workspace, finished: Workspace
 ) -> None:
     chosen = planned(farm, project, "back")
-    patient = ("--set-resources", "skim:classad_NanolakeBackoff=1")
+    patient = setting(classad_NanolakeBackoff=1)
     farm.pool.faults.off("negotiator")
     process = farm.begin(project, f"back/{UNITS[0]}", *patient, **chosen)
     wait_until(lambda: process.poll() is not None or queue(farm.pool) == [IDLE])
@@ -246,22 +245,18 @@ def test_full_scratch_space_is_waited_for_but_not_for_ever(
 ) -> None:
     """The first job sees space in the end; the second, a run later, does not."""
     chosen, faults = planned(farm, project, "full"), farm.pool.faults
-    options = ("--set-resources", "skim:classad_NanolakeBackoff={}")
+    patient, hasty = (setting(classad_NanolakeBackoff=seconds) for seconds in (8, 0))
     for host in farm.pool.hosts:
         faults.fill(host)
     try:
-        process = farm.begin(
-            project, f"full/{UNITS[0]}", options[0], options[1].format(8), **chosen
-        )
+        process = farm.begin(project, f"full/{UNITS[0]}", *patient, **chosen)
         wait_until(lambda: process.poll() is not None or queue(farm.pool) == [HELD])
         for host in farm.pool.hosts:
             faults.empty(host)
         said = farm.end(process, project)
         for host in farm.pool.hosts:
             faults.fill(host)
-        never = farm.run(
-            project, f"full/{UNITS[1]}", options[0], options[1].format(0), fails=True, **chosen
-        )
+        never = farm.run(project, f"full/{UNITS[1]}", *hasty, fails=True, **chosen)
     finally:
         for host in farm.pool.hosts:
             faults.empty(host)

@@ -26,6 +26,7 @@ from pools import (
     queue,
     run,
     same,
+    setting,
     wait_until,
 )
 from sites import become
@@ -61,11 +62,6 @@ def user(own: Workspace) -> Workspace:
     as_user(own)
     forget(own, "higgs4l", *SAMPLES)
     return own
-
-
-def setting(**resources: int) -> tuple[str, ...]:
-    """Arguments that give other resources to units."""
-    return "--set-resources", *(f"skim:{name}={value}" for name, value in resources.items())
 
 
 # --- retry by cause ---------------------------------------------------------------------------

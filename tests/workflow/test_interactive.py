@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,10 +244,8 @@ def test_status_of_a_run_that_failed_is_that_of_a_batch_run(user: Workspace, cli
         with pytest.raises(EngineError):
             opened(user).run(client, progress=False)
         by_dask = figures()
-        user.path("higgs4l/units", SAMPLES[1], "0000.root").unlink()
-        user.path("higgs4l/units", SAMPLES[1], "0000.json").unlink()
-        user.path("higgs4l/units", SAMPLES[2], "0000.root").unlink()
-        user.path("higgs4l/units", SAMPLES[2], "0000.json").unlink()
+        for sample in SAMPLES[1:]:
+            shutil.rmtree(user.path("higgs4l/units", sample))
         user.run("higgs4l", "--keep-going", config=SMALL, fails=True)
         in_batch = figures()
     assert by_dask == in_batch

@@ -14,7 +14,6 @@ import yaml
 from workspace import REPOSITORY, SMALL, Run, Workspace
 
 from nanolake import analyses, histogram
-from nanolake import config as settings
 from nanolake.analyses import htautau
 from nanolake.config import load_yaml
 
@@ -97,7 +96,7 @@ def test_histograms_have_their_names_and_are_filled(finished: Workspace, analysi
 def test_histograms_are_the_same_whatever_the_order_of_samples(
     finished: Workspace, tmp_path: Path, analysis: str
 ) -> None:
-    known = settings.load_yaml(REPOSITORY / "config/datasets.yaml")["analyses"][analysis]
+    known = load_yaml(REPOSITORY / "config/datasets.yaml")["analyses"][analysis]
     plan, folder = finished.read(analysis, "plan.json"), finished.path(analysis)
     ntuples = {
         sample: {
