@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -39,12 +39,12 @@ def _check(file: Mapping[str, Any], tree: str, columns: Mapping[str, str]) -> di
     return {**identity, "open_seconds": time.monotonic() - start}
 
 
-def _chain(samples: list[dict[str, Any]]) -> Any:
-    """The chain of the files of a task."""
+def _chain(samples: list[dict[str, Any]], address: Callable[[str], Any] = str) -> Any:
+    """The chain of the files of a task, each opened at an address made of its path."""
     ROOT = root.load()
     spec = ROOT.RDF.Experimental.RDatasetSpec()
     for sample in samples:
-        paths = [file["path"] for file in sample["files"]]
+        paths = [str(address(file["path"])) for file in sample["files"]]
         spec.AddSample(ROOT.RDF.Experimental.RSample(sample["name"], sample["object"], paths))
     return spec
 
@@ -79,7 +79,7 @@ def inspect(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict
 def _read(marks: Sequence[Any], path: str) -> dict[str, Any]:
     """What the loop has read of a file, from the marks of where each file began."""
     for begin, end in pairwise(marks):
-        if str(begin.file).rpartition("/")[0] == path:
+        if str(begin.file) == path:
             read, requests = int(end.bytes - begin.bytes), int(end.requests - begin.requests)
             seconds = end.seconds - begin.seconds
             return {"bytes_read": read, "requests": requests, "loop_seconds": seconds}
@@ -93,7 +93,7 @@ def skim(analysis: ModuleType, selection: str, task: Task, trap: Any) -> dict[st
     ROOT.gInterpreter.Declare(analysis.HELPERS)
     output, kind, files = task["output"], task["kind"], task["samples"][0]["files"]
     figures = [_check(file, task["samples"][0]["object"], task["columns"]) for file in files]
-    spec = _chain(task["samples"])
+    spec = _chain(task["samples"], ROOT.nanolake.ApartByName)
     spec.WithGlobalRange(tuple(task["range"]))
     trap.Guard("reading", files[0]["path"])
     watch = ROOT.nanolake.Watch()

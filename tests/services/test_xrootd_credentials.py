@@ -23,7 +23,7 @@ from testbed.configuration import free_port
 from testbed.xrootd import Site, wan
 from testbed.xrootd.configuration import AUDIENCE
 
-from nanolake import preflight
+from nanolake import credentials, preflight
 from nanolake.errors import EmbargoError, InputError
 from nanolake.generate import generate_file
 from nanolake.preflight import Dataset
@@ -443,7 +443,54 @@ def tells_nothing(work: Workspace, secrets: list[str], *said: str) -> None:
     assert not [text for text in said if any(part in text for part in parts)]
 
 
-# --- long units -------------------------------------------------------------------------------
+# --- long processes ---------------------------------------------------------------------------
+
+# Shows a token that has no right to the file, then each of the verbs one that has.
+_VERBS = """
+import json, os, sys
+from pathlib import Path
+from nanolake.protocols import StorageError, xrootd
+poor, good, url, folder = sys.argv[1:]
+token, copy = Path(os.environ["BEARER_TOKEN_FILE"]), f"{folder}/copy"
+verbs = {
+    "peek": lambda: xrootd.peek(url),
+    "get": lambda: xrootd.get(url, copy),
+    "put": lambda: xrootd.put(copy, url + ".new"),
+    "stat": lambda: xrootd.stat(url + ".new"),
+    "rename": lambda: xrootd.rename(url + ".new", url + ".named"),
+    "delete": lambda: xrootd.delete(url + ".named"),
+}
+said = {}
+for name, verb in verbs.items():
+    for shown in (poor, good):
+        os.replace(shown, token)
+        try:
+            said[name, shown] = verb() or "done"
+        except StorageError as error:
+            said[name, shown] = error.kind
+        Path(shown).write_bytes(token.read_bytes())
+        Path(shown).chmod(0o600)
+print(json.dumps([[name, shown == good, what] for (name, shown), what in said.items()]))
+"""
+
+
+def test_a_renewed_token_counts_in_a_process_that_has_logged_in(
+    site: Site, bearer: Bearer, tmp_path: Path
+) -> None:
+    """A server would go on to judge a connection by the token that it has begun with."""
+    rights = ("read", "create", "modify", "stage")
+    shown = {
+        name: bearer(scope=" ".join(f"storage.{right}:{path}" for right in rights)).rename(
+            tmp_path / name
+        )
+        for name, path in {"poor": "/cms", "good": "/embargo"}.items()
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", _VERBS, *shown.values(), embargoed(site), tmp_path],
+        env=credentials.environment({"kind": "token"}), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for verb, good, what in json.loads(ended.stdout):
+        assert (what == "refused") != good, (verb, good, what)
 
 
 RATE, MANY = 400_000, 200_000  # bytes a second, and events: a unit takes a quarter of a minute

@@ -373,3 +373,15 @@ def test_a_failed_inspection_touches_nothing(program, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         engine.run(program("dimuon"), "inspect", task)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "damaged.root"]
+
+
+def test_files_of_a_chain_are_set_apart_by_name_and_named_as_the_task_does() -> None:
+    ROOT = root.load()
+    ROOT.gInterpreter.Declare('#include "jit.h"')
+    for path in ("root://some.host:1094//lake/a.root", "roots://h//a@b.root"):
+        one, other = (str(ROOT.nanolake.ApartByName(path)) for _ in range(2))
+        assert one != other and "@" in one.split("/")[2]
+        assert [str(ROOT.nanolake.Address(apart)) for apart in (one, other)] == [path, path]
+    for path in ("root://me@some.host//a.root", "/lake/a.root", "a@b.root"):
+        assert str(ROOT.nanolake.ApartByName(path)) == path
+        assert str(ROOT.nanolake.Address(path)) == path

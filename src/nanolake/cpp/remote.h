@@ -11,6 +11,7 @@
 #include <TROOT.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -28,6 +29,15 @@ inline double Since(Clock::time_point start)
 inline bool IsRemote(const std::string &path)
 {
    return path.find("://") != std::string::npos;
+}
+
+// A file on the network with a connection of its own. What may be read is said by the token that a
+// connection has begun with, also when the file is opened anew after a cut: with a connection that
+// it shares with others it may be an old one by then. XrdCl keeps what begins with xrdcl. to itself.
+inline std::string Apart(const std::string &path)
+{
+   static std::atomic<int> number = 0;
+   return path + (path.find('?') == std::string::npos ? '?' : '&') + "xrdcl.intent=" + std::to_string(++number);
 }
 
 // ROOT's settings for files on the network: of this process, whatever the user's .rootrc says.
@@ -96,7 +106,7 @@ class Opening {
       fFile.release(); // to close it would ask the storage again
       if (Since(fStart) > 10)
          throw FileProblem("storage", fPath, "its storage does not answer");
-      fFile.reset(TFile::Open(fPath.c_str())); // ROOT does not tell why a file in the background fails
+      fFile.reset(TFile::Open(Apart(fPath).c_str())); // ROOT does not tell why a file in the background fails
       if (!fFile || fFile->IsZombie())
          throw FileProblem("storage", fPath, "it cannot be opened");
    }
@@ -111,7 +121,8 @@ public:
       auto *handler = gPluginMgr->FindHandler("TFile", path.c_str());
       if (!handler || std::strcmp(handler->GetClass(), "TNetXNGFile") != 0 || handler->LoadPlugin() != 0)
          throw FileProblem("scheme", path, "ROOT cannot read files at such an address");
-      const char *url = fPath.c_str(), *mode = "READ", *title = "";
+      const std::string apart = Apart(fPath);
+      const char *url = apart.c_str(), *mode = "READ", *title = "";
       const Int_t compression = 1, options = 0;
       const Bool_t background = kTRUE;
       const Longptr_t file = handler->ExecPlugin(6, url, mode, title, compression, options, background);

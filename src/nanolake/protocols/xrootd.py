@@ -1,8 +1,9 @@
 """root:// and roots:// through the client library of XRootD (the `xrootd` wheel).
 
 It finds the credentials itself, anew at each login: BEARER_TOKEN_FILE and its kin, X509_USER_PROXY,
-and the CAs of X509_CERT_DIR. It must not be in one process with ROOT, which brings another copy of
-the library. The verbs are those of `protocols.Storage`.
+and the CAs of X509_CERT_DIR. A renewed token is shown at a login of its own, as a server goes on to
+judge a connection by the token that it has begun with. The library must not be in one process with
+ROOT, which brings another copy of it. The verbs are those of `protocols.Storage`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import tenacity
 
-from nanolake import sources
+from nanolake import credentials, sources
 from nanolake.protocols import StorageError
 
 # What servers answer (XProtocol.hh).
@@ -34,7 +35,16 @@ def _library() -> Any:
 def _at(url: str) -> tuple[Any, str]:
     """The server of a URL, and the path there."""
     parsed = _library().URL(url)
-    return _library().FileSystem(f"{parsed.protocol}://{parsed.hostid}"), parsed.path
+    return _library().FileSystem(_now(f"{parsed.protocol}://{parsed.hostid}//")), parsed.path
+
+
+def _now(url: str) -> str:
+    """A URL whose connection has begun with the token of now; servers do not see what is added."""
+    try:
+        changed = os.stat(credentials.token_file() or os.devnull).st_mtime_ns
+    except FileNotFoundError:  # it has gone this moment
+        changed = 0
+    return f"{url}{'&' if '?' in url else '?'}xrdcl.intent={changed}"
 
 
 def _check(status: Any) -> None:
@@ -85,7 +95,7 @@ def _checksum(server: Any, path: str) -> str | None:
 def peek(url: str) -> None:
     """See `protocols.Storage`."""
     file = _library().File()
-    status, _ = file.open(url, timeout=15)
+    status, _ = file.open(_now(url), timeout=15)
     _check(status)
     status, _ = file.read(0, 64, timeout=15)
     _check(status)
@@ -104,12 +114,12 @@ def _copy(source: str, target: str) -> None:
 
 def put(path: str, url: str) -> None:
     """See `protocols.Storage`."""
-    _copy(os.path.abspath(path), url)
+    _copy(os.path.abspath(path), _now(url))
 
 
 def get(url: str, path: str | os.PathLike[str]) -> None:
     """See `protocols.Storage`."""
-    _copy(url, str(Path(path).absolute()))
+    _copy(_now(url), str(Path(path).absolute()))
 
 
 def rename(url: str, new: str) -> None:
