@@ -8,8 +8,10 @@ import secrets
 import shlex
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,18 +60,24 @@ def start(folder: Path, known: Known, seconds: float) -> tuple[Known, int]:
     """
     python = server_python()
     processes.sweep(folder, known, patience=5)
-    known = known._replace(ports=_ports(known.ports))
-    service.save(folder, "site", known)
-    sockets = processes.make_socket_folder(folder, known)
-    _make_folders(folder)
-    authority.create(folder / "authority")
-    issuer.create(folder / "issuer", known.ports["issuer"])
-    credentials.create(folder, known.ports["issuer"])
-    configuration.write(folder, sockets, known.ports)
-    write_supervisor(folder, known.secret, sockets, _programs(folder, known.ports), umask="077")
-    pid = processes.supervise(folder, python, environment(folder, known))
-    wait(folder, known, seconds)
+    with _choosing_ports():
+        known = known._replace(ports=_ports(known.ports))
+        service.save(folder, "site", known)
+        sockets = processes.make_socket_folder(folder, known)
+        _make_folders(folder)
+        authority.create(folder / "authority")
+        issuer.create(folder / "issuer", known.ports["issuer"])
+        credentials.create(folder, known.ports["issuer"])
+        configuration.write(folder, sockets, known.ports)
+        write_supervisor(folder, known.secret, sockets, _programs(folder, known.ports), umask="077")
+        pid = processes.supervise(folder, python, environment(folder, known))
+        wait(folder, known, seconds)
     return known, pid
+
+
+def _choosing_ports() -> AbstractContextManager[None]:
+    """Let one site of a user find ports at a time: others find free what is not bound yet."""
+    return processes.alone(Path(tempfile.gettempdir()) / f"nanolake-ports-{os.geteuid()}")
 
 
 def environment(folder: Path, known: Known) -> dict[str, str]:

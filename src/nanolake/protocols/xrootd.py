@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tenacity
 
@@ -22,6 +22,8 @@ from nanolake.protocols import StorageError
 _NOT_FOUND, _UNSUPPORTED = 3011, 3013
 _FULL = (3009, 3021)  # no space, over quota
 _REFUSED = (3010, 3030)  # not authorised, authentication failed
+# Of a server that computes a checksum: seconds, and bytes a second.
+_PATIENCE, _SLOWEST = 45, 20e6
 
 
 @functools.cache
@@ -71,21 +73,26 @@ def stat(url: str) -> dict[str, Any] | None:
     if status.errno == _NOT_FOUND:
         return None
     _check(status)
-    return {"bytes": found.size, "adler32": _checksum(server, path)}
+    return {"bytes": found.size, "adler32": _checksum(server, path, found.size)}
 
 
-# A server computes few checksums at a time and tells others to come again later, so late that our
-# client gives up at once.
-@tenacity.retry(
-    retry=tenacity.retry_if_exception(lambda error: getattr(error, "kind", "") == "busy"),
-    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-    stop=tenacity.stop_after_delay(30),
-    reraise=True,
-)
-def _checksum(server: Any, path: str) -> str | None:
+def _checksum(server: Any, path: str, size: int) -> str | None:
+    """The server's checksum, which is waited for as long as it takes to read so many bytes."""
+    # A server computes few checksums at a time and tells others to come again later, so late that
+    # our client gives up at once. Of some of those that it lets wait it forgets to answer.
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: getattr(error, "kind", "") == "busy"),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        stop=tenacity.stop_after_delay(_PATIENCE + size / _SLOWEST),
+        reraise=True,
+    )
+    return cast("str | None", again(_asked_for_checksum, server, path))
+
+
+def _asked_for_checksum(server: Any, path: str) -> str | None:
     from XRootD.client.flags import QueryCode
 
-    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32")
+    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32", timeout=15)
     if status.errno == _UNSUPPORTED:
         return None
     _check(status)
