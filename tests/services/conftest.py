@@ -46,15 +46,19 @@ def installed() -> None:
 @pytest.fixture(scope="session")
 def site(services_folder: Path, installed: None) -> Iterator[Site]:
     """A site of XRootD servers; a test that stops one starts it again."""
-    yield sites.up(services_folder / "site")
-    sites.down(services_folder / "site", delete=True)
+    try:
+        yield sites.up(services_folder / "site")
+    finally:
+        sites.down(services_folder / "site", delete=True)
 
 
 @pytest.fixture(scope="session")
 def lake(services_folder: Path) -> Iterator[Lake]:
     """A lake on SQLite."""
-    yield launcher.up(services_folder / "sqlite")
-    launcher.down(services_folder / "sqlite", delete=True)
+    try:
+        yield launcher.up(services_folder / "sqlite")
+    finally:
+        launcher.down(services_folder / "sqlite", delete=True)
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +68,10 @@ def postgresql_lake(services_folder: Path) -> Iterator[Lake]:
         postgres._binaries(services_folder)
     except TestbedError as error:
         pytest.skip(str(error))
-    yield launcher.up(services_folder / "postgresql", database="postgresql")
-    launcher.down(services_folder / "postgresql", delete=True)
+    try:
+        yield launcher.up(services_folder / "postgresql", database="postgresql")
+    finally:
+        launcher.down(services_folder / "postgresql", delete=True)
 
 
 @pytest.fixture(scope="session")

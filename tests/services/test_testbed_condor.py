@@ -41,8 +41,10 @@ def condor() -> None:
 def shared(services_folder: Path, condor: None) -> Iterator[Pool]:
     """A pool on this machine with its files; it knows no site. Tests may kill it."""
     folder = services_folder / "pool"
-    yield up(folder)
-    down(folder, delete=True)
+    try:
+        yield up(folder)
+    finally:
+        down(folder, delete=True)
 
 
 SEPARABLE = os.geteuid() == 0 and bool(shutil.which("ip"))

@@ -16,7 +16,7 @@ import yaml
 from pools import queue, wait_until
 from sites import bring_up
 from testbed import xrootd
-from testbed.condor import Pool, down, up
+from testbed.condor import Pool, down, launch, up
 from testbed.configuration import free_port
 from testbed.errors import TestbedError
 from workspace import DIMUON, REPOSITORY, SMALL, Workspace
@@ -81,12 +81,14 @@ def dump(path: Path, content: dict[str, Any]) -> None:
 @contextmanager
 def brought_up(folder: Path) -> Iterator[Farm]:
     """A farm of its own; the test is skipped where it cannot be had."""
+    try:
+        launch.check(2)
+    except TestbedError as error:
+        pytest.skip(str(error))
     site = bring_up(folder / "site")
     port = free_port(0)
     try:
         yield Farm(site, up(folder / "pool", 2, site=site.folder, expose=[port]), port)
-    except TestbedError as error:
-        pytest.skip(str(error))
     finally:
         down(folder / "pool", delete=True)
         xrootd.down(site.folder, delete=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from sites import units
-from testbed.condor import Pool, down, up
+from testbed.condor import Pool, down, launch, up
 from testbed.errors import TestbedError
 from workspace import REPOSITORY, SMALL, Workspace
 
@@ -32,10 +32,11 @@ needs_plugin = pytest.mark.skipif(
 def brought_up(folder: Path, **options: Any) -> Iterator[Pool]:
     """A pool of its own, which has nothing in its queue when the tests are over."""
     try:
-        pool = up(folder, **options)
+        launch.check(options.get("hosts", 0))
     except TestbedError as error:
         pytest.skip(str(error))
     try:
+        pool = up(folder, **options)
         yield pool
         assert not queue(pool)
     finally:

@@ -19,10 +19,16 @@ _FOREIGN = ("BEARER_TOKEN", "BEARER_TOKEN_FILE", "X509_USER_PROXY", "X509_CERT_D
 def bring_up(folder: Path) -> xrootd.Site:
     """The site of a folder with its lake; the test is skipped where XRootD is not installed."""
     try:
-        site = xrootd.up(folder)
+        xrootd.install.folder()
+        xrootd.install.unprivileged()
     except TestbedError as error:
         pytest.skip(str(error))
-    xrootd.lake.up(site)
+    try:
+        site = xrootd.up(folder)
+        xrootd.lake.up(site)
+    except BaseException:
+        xrootd.down(folder, delete=True)  # what has started
+        raise
     return site
 
 

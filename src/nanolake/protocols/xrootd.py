@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tenacity
 
@@ -86,7 +86,7 @@ def _checksum(server: Any, path: str, size: int) -> str | None:
         stop=tenacity.stop_after_delay(_PATIENCE + size / _SLOWEST),
         reraise=True,
     )
-    return cast("str | None", again(_asked_for_checksum, server, path))
+    return again(_asked_for_checksum, server, path)
 
 
 def _asked_for_checksum(server: Any, path: str) -> str | None:
