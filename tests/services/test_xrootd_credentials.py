@@ -474,23 +474,46 @@ print(json.dumps([[name, shown == good, what] for (name, shown), what in said.it
 """
 
 
+# Reads by a token that has no right to the file, then by one that has, as a chain of files does.
+_CHAIN = """
+import json, os, sys
+from nanolake import root
+poor, good, url, folder = sys.argv[1:]
+ROOT, read = root.load(), []
+for shown in (poor, good):
+    os.replace(shown, os.environ["BEARER_TOKEN_FILE"])
+    try:
+        frame = ROOT.RDataFrame("Events", [str(ROOT.nanolake.ApartByName(url))])
+        read.append(int(frame.Count().GetValue()))
+    except Exception:
+        read.append("refused")
+print(json.dumps(read))
+"""
+
+
+def by_a_poor_and_a_good_token(site: Site, bearer: Bearer, folder: Path, code: str) -> Any:
+    """What a process gives that is shown the one, and then, having logged in, the other."""
+    rights = ("read", "create", "modify", "stage")
+    shown = []
+    for place in ("/cms", "/embargo"):
+        token = bearer(scope=" ".join(f"storage.{right}:{place}" for right in rights))
+        shown.append(token.rename(folder / place.strip("/")))
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *shown, embargoed(site), folder],
+        env=credentials.environment({"kind": "token"}), capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
 def test_a_renewed_token_counts_in_a_process_that_has_logged_in(
     site: Site, bearer: Bearer, tmp_path: Path
 ) -> None:
     """A server would go on to judge a connection by the token that it has begun with."""
-    rights = ("read", "create", "modify", "stage")
-    shown = {
-        name: bearer(scope=" ".join(f"storage.{right}:{path}" for right in rights)).rename(
-            tmp_path / name
-        )
-        for name, path in {"poor": "/cms", "good": "/embargo"}.items()
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", _VERBS, *shown.values(), embargoed(site), tmp_path],
-        env=credentials.environment({"kind": "token"}), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for verb, good, what in json.loads(ended.stdout):
+    for verb, good, what in by_a_poor_and_a_good_token(site, bearer, tmp_path, _VERBS):
         assert (what == "refused") != good, (verb, good, what)
+    read = by_a_poor_and_a_good_token(site, bearer, tmp_path, _CHAIN)
+    assert read == ["refused", EVENTS]
 
 
 RATE, MANY = 400_000, 200_000  # bytes a second, and events: a unit takes a quarter of a minute

@@ -377,7 +377,6 @@ def test_a_failed_inspection_touches_nothing(program, tmp_path, monkeypatch):
 
 def test_files_of_a_chain_are_set_apart_by_name_and_named_as_the_task_does() -> None:
     ROOT = root.load()
-    ROOT.gInterpreter.Declare('#include "jit.h"')
     for path in ("root://some.host:1094//lake/a.root", "roots://h//a@b.root"):
         one, other = (str(ROOT.nanolake.ApartByName(path)) for _ in range(2))
         assert one != other and "@" in one.split("/")[2]

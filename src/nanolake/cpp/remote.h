@@ -9,12 +9,14 @@
 #include <TFileCacheRead.h>
 #include <TPluginManager.h>
 #include <TROOT.h>
+#include <TSystem.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -38,6 +40,27 @@ inline std::string Apart(const std::string &path)
 {
    static std::atomic<int> number = 0;
    return path + (path.find('?') == std::string::npos ? '?' : '&') + "xrdcl.intent=" + std::to_string(++number);
+}
+
+// As Apart, for a chain: RDataFrame knows files by names, of which ROOT drops what is behind a question
+// mark. A connection is also another one for another password, which nobody is asked for.
+inline std::string ApartByName(const std::string &path)
+{
+   static std::atomic<int> number = 0;
+   const auto start = path.find("://") + 3;
+   if (!IsRemote(path) || path.find('@', start) < path.find('/', start))
+      return path;
+   const std::unique_ptr<UserGroup_t> user{gSystem->GetUserInfo()}; // who logs in anyhow
+   const std::string name = user ? user->fUser.Data() : "_anon_";
+   return path.substr(0, start) + name + ":" + std::to_string(++number) + "@" + path.substr(start);
+}
+
+// The path that was set apart by name, as the task says it.
+inline std::string Address(const std::string &apart)
+{
+   const auto start = apart.find("://") + 3, end = apart.find('@', start);
+   const bool named = IsRemote(apart) && end < apart.find('/', start) && apart.find(':', start) < end;
+   return named ? apart.substr(0, start) + apart.substr(end + 1) : apart;
 }
 
 // ROOT's settings for files on the network: of this process, whatever the user's .rootrc says.

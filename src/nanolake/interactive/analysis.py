@@ -120,6 +120,9 @@ class Analysis(NamedTuple):
     def dataframe(self, sample: str, *, client: Client | None = None, **options: Any) -> Any:
         """ROOT's RDataFrame of a sample, read from the best replica of each file.
 
+        Its files have connections of their own, which log in when they are first read: once a token
+        has been renewed, a new one of it reads by the new token.
+
         Args:
             sample: Its name.
             client: Of a Dask cluster, over which ROOT distributes its event loop.
@@ -132,7 +135,7 @@ class Analysis(NamedTuple):
         ROOT = _root_for(credential)
         replicas = read(self.path(self._inputs()[-1]))
         files = [replicas[file["path"]][0] for file in plan["samples"][sample]["files"]]
-        urls = [self._opened(file) for file in files]
+        urls = [str(ROOT.nanolake.ApartByName(self._opened(file))) for file in files]
         if client is None:
             return ROOT.RDataFrame(plan["tree"], urls)
         ROOT.RDF.Distributed.initialize(_root_for, credential)

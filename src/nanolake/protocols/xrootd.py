@@ -22,8 +22,9 @@ from nanolake.protocols import StorageError
 _NOT_FOUND, _UNSUPPORTED = 3011, 3013
 _FULL = (3009, 3021)  # no space, over quota
 _REFUSED = (3010, 3030)  # not authorised, authentication failed
-# Of a server that computes a checksum: seconds, and bytes a second.
-_PATIENCE, _SLOWEST = 45, 20e6
+# Of a server that is asked for a checksum: seconds in which it answers, and in which it answers at
+# last, beside those that it takes for the file at this rate (bytes a second).
+_ANSWER, _PATIENCE, _SLOWEST = 8, 45, 20e6
 
 
 @functools.cache
@@ -78,21 +79,23 @@ def stat(url: str) -> dict[str, Any] | None:
 
 def _checksum(server: Any, path: str, size: int) -> str | None:
     """The server's checksum, which is waited for as long as it takes to read so many bytes."""
+    seconds = size / _SLOWEST
     # A server computes few checksums at a time and tells others to come again later, so late that
-    # our client gives up at once. Of some of those that it lets wait it forgets to answer.
+    # our client gives up at once. Of some of those that it lets wait it forgets to answer, but not
+    # what it has computed.
     again = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: getattr(error, "kind", "") == "busy"),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-        stop=tenacity.stop_after_delay(_PATIENCE + size / _SLOWEST),
+        stop=tenacity.stop_after_delay(_PATIENCE + seconds),
         reraise=True,
     )
-    return again(_asked_for_checksum, server, path)
+    return again(_asked_for_checksum, server, path, int(_ANSWER + seconds))
 
 
-def _asked_for_checksum(server: Any, path: str) -> str | None:
+def _asked_for_checksum(server: Any, path: str, seconds: int) -> str | None:
     from XRootD.client.flags import QueryCode
 
-    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32", timeout=15)
+    status, answer = server.query(QueryCode.CHECKSUM, f"{path}?cks.type=adler32", timeout=seconds)
     if status.errno == _UNSUPPORTED:
         return None
     _check(status)
