@@ -15,7 +15,6 @@ from workspace import SMALL, Workspace
 
 import nanolake
 
-SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu")  # of higgs4l; each has one unit
 SAMPLES = ("SMHiggsToZZTo4L", "ZZTo4e", "ZZTo4mu")  # of higgs4l, one unit each
 KERNEL = Path(__file__).with_name("kernel.py")
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import nanolake
 from nanolake import analyses
 from nanolake.batch import state
 from nanolake.errors import CredentialError, EngineError, NanolakeError
+from nanolake.interactive import tasks
 from nanolake.interactive.analysis import Analysis
 
 distributed = pytest.importorskip("distributed", reason="no Dask: make setup-dev")
@@ -121,6 +122,37 @@ def test_a_worker_that_dies_loses_its_unit_alone(
     assert user.products() == finished.products()
     # It ended with its worker.
     assert not [p for p in map(int, (notes / "tried").read_text().split()) if alive(p)]
+
+
+def test_how_a_unit_has_ended_may_be_lost_with_its_worker(
+    user: Workspace, finished: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies when it has made two units, and the run has looked at the first only."""
+    make, look = tasks.make, threading.Event()
+
+    def slowly(*arguments: Any, tell: Callable[[Any], None], **options: Any) -> None:
+        def told(task: Any) -> None:
+            assert look.wait(60)
+            tell(task)
+
+        make(*arguments, tell=told, **options)
+
+    monkeypatch.setattr(tasks, "make", slowly)
+    last = "[ -e two ] && [ ! -e three ] && { touch three; sleep 300; }"
+    hang = f"{last}; [ -e one ] && touch two; touch one"
+    with (
+        engine_that(user, "higgs4l", hang) as notes,
+        nanolake.cluster("local", minimum=1, maximum=1, config=WITHOUT) as cluster,
+        cluster.get_client() as client,
+    ):
+        run = Running(opened(user), client)
+        wait_until((notes / "three").exists)
+        ((_, pid),) = client.run(os.getpid).items()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: "lost" in {state.status for state in client.futures.values()})
+        look.set()
+        run.end()
+    assert user.products() == finished.products()
 
 
 def alive(pid: int) -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BACKOFF, TIMES = 30.0, 4  # seconds, twice as long every time; how often storage is tried
 _LATER = ("storage", "disk")
+# Of a unit that had ended when its worker died, before anybody asked how: Dask makes it once more.
+_AGAIN = ("lost", "pending")
 # Where it is not what helps a job of a pool.
 MORE = {
     "host": "run again; workers that have died of too little memory need more:"
@@ -117,6 +119,9 @@ def _ended(
     ended = as_completed([submit(number) for number in range(len(tasks))])
     try:
         for future in ended:
+            if future.status in _AGAIN:
+                ended.add(future)
+                continue
             number = running.pop(future)
             cause = _cause(future)
             if cause in _LATER and tries[number] < TIMES:
