@@ -43,10 +43,8 @@ def _at(url: str) -> tuple[Any, str]:
 
 def _now(url: str) -> str:
     """A URL whose connection has begun with the token of now; servers do not see what is added."""
-    try:
-        changed = os.stat(credentials.token_file() or os.devnull).st_mtime_ns
-    except FileNotFoundError:  # it has gone this moment
-        changed = 0
+    file = credentials.token_file()
+    changed = os.stat(file).st_mtime_ns if file else 0
     return f"{url}{'&' if '?' in url else '?'}xrdcl.intent={changed}"
 
 
