@@ -67,7 +67,7 @@ class Farm(NamedTuple):
         status = process.wait(timeout=400)
         said = (project.folder / "said").read_text()
         assert (status != 0) == fails, said
-        wait_until(lambda: not queue(self.pool))
+        wait_until(lambda: not queue(self.pool), 40)
         return said
 
     def lake(self, name: str) -> str:

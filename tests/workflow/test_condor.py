@@ -94,6 +94,6 @@ def test_interrupt_empties_the_queue_and_shows_no_secret(user: Workspace, pool: 
     assert "/path/of/token" in ads and "very-secret" not in ads
     first.process.send_signal(signal.SIGINT)
     first.end(fails=True, seconds=60)
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 20)
     run(user, "htautau", pool=pool)
     assert not user.unfinished()

@@ -399,7 +399,7 @@ def test_doctor_leaves_no_job_behind(farm: Farm, project: Workspace, how: str) -
         assert process.wait(60) == 1
         said = (project.folder / "said").read_text()
         assert how == "interrupted" or "condor_status" in said, said
-        wait_until(lambda: not queue(farm.pool))
+        wait_until(lambda: not queue(farm.pool), 10)
     finally:
         farm.pool.faults.on("negotiator")
 

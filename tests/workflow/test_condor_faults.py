@@ -205,7 +205,7 @@ def test_expired_credential_stops_everything(
     finally:
         token.write_text(good)
     assert "remedy: renew the credential, then run again" in said
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 20)
     run(far, *UNITS, pool=pool)
     assert same(far, finished, *UNITS)
 

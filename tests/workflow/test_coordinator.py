@@ -142,6 +142,6 @@ def test_a_local_run_is_seen_and_stopped(user: Workspace) -> None:  # noqa: F811
     assert ".snakemake.log" in shown.stdout
     done = nanolake(user, "stop")
     assert done.returncode == 0, done.stdout
-    assert run.wait(timeout=60) != 0
+    assert run.wait(timeout=5) != 0
     assert not of_folder(user)
     assert nanolake(user, "status").returncode == 1

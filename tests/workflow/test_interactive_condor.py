@@ -50,7 +50,7 @@ def test_three_analyses_have_the_bytes_of_a_batch_run(
     assert accesses == {"stage" if how == "stage" else "stream"}
     assert all(worker.startswith("tls://") for one in kernel.seen() for worker in one["workers"])
     assert slots >= 1 and 1 <= max(len(one["workers"]) for one in kernel.seen()) < 40
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 40)
     services = asked(pool, "OAuthServicesNeeded", history=True)
     assert ["scitokens"] in services
     assert how != "embargo" or not workspace.seen_by_others()
@@ -73,7 +73,7 @@ def test_a_job_that_is_removed_loses_its_unit_alone(
         pool.run("condor_rm", job[0])
         kernel.end()
     assert own.products() == finished.products()
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 40)
 
 
 def test_interrupt_leaves_no_job(own: Workspace, finished: Workspace, pool: Pool) -> None:
@@ -86,7 +86,7 @@ def test_interrupt_leaves_no_job(own: Workspace, finished: Workspace, pool: Pool
     wait_until(lambda: not queue(pool), 60)
     Kernel(own, "higgs4l", on=pool, minimum=1, maximum=2).end()
     assert own.products() == finished.products()
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 40)
 
 
 def test_a_notebook_that_is_killed_leaves_no_job_and_the_next_goes_on(
@@ -109,4 +109,4 @@ def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
     config = {"lake": lake, "pool": SERVICE}
     Kernel(workspace, "dimuon", on=pool, config=config, minimum=1, maximum=1).end()
     assert same(workspace, finished, "dimuon")
-    wait_until(lambda: not queue(pool))
+    wait_until(lambda: not queue(pool), 40)

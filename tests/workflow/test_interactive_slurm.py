@@ -44,7 +44,7 @@ def test_three_analyses_have_the_bytes_of_a_batch_run(
     scope = "embargo:" if how == "embargo" else "cms:"
     assert all(file["did"].startswith(scope) for file in files)
     assert how != "embargo" or not workspace.seen_by_others()
-    wait_until(lambda: not queue(cluster))
+    wait_until(lambda: not queue(cluster), 40)
 
 
 def embargoed(cluster: Cluster, workspace: Workspace) -> str:
@@ -96,4 +96,4 @@ def test_a_token_that_expires_stops_the_run_and_a_new_one_ends_it(
         token.write_text(good)
     Kernel(workspace, "dimuon", on=cluster, config={"lake": lake}, minimum=1, maximum=1).end()
     assert same(workspace, finished, "dimuon")
-    wait_until(lambda: not queue(cluster))
+    wait_until(lambda: not queue(cluster), 40)

@@ -77,4 +77,4 @@ def test_interrupt_empties_the_queue(user: Workspace, cluster: Cluster) -> None:
     job.wait_until(lambda: "RUNNING" in queue(cluster))
     job.process.send_signal(signal.SIGINT)
     job.end(fails=True, seconds=60)
-    wait_until(lambda: not queue(cluster))
+    wait_until(lambda: not queue(cluster), 20)

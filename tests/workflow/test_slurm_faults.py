@@ -255,7 +255,7 @@ def test_refused_credential_stops_everything(
         cluster.faults.resume(cluster.nodes[1])
     assert "the run stops: a credential is not good enough" in said
     assert "remedy:" in said and "cause: credential" in said
-    wait_until(lambda: not queue(cluster))
+    wait_until(lambda: not queue(cluster), 20)
     run(workspace, *THREE, cluster=cluster)
     assert same(workspace, finished, *THREE)
 
