@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from pools import Coordinator
-from sites import bring_up
+from sites import bring_up, require
 from testbed import slurm, xrootd
-from testbed.errors import TestbedError
 from testbed.slurm import Cluster
 from workspace import Workspace
 
@@ -24,10 +23,7 @@ needs_plugin = pytest.mark.skipif(
 @contextmanager
 def brought_up(folder: Path, *, show: Path, **more: Any) -> Iterator[Cluster]:
     """A cluster with a site outside, and nothing in its queue when the tests are over."""
-    try:
-        slurm.launch.check()
-    except TestbedError as error:
-        pytest.skip(str(error))
+    require(slurm.launch.check)
     site = bring_up(folder / "site")
     try:
         cluster = slurm.up(folder / "cluster", site=site.folder, show=[show], **more)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from pools import queue, wait_until
-from sites import bring_up
+from sites import bring_up, require
 from testbed import xrootd
 from testbed.condor import Pool, down, launch, up
 from testbed.configuration import free_port
-from testbed.errors import TestbedError
 from workspace import DIMUON, REPOSITORY, SMALL, Workspace
 
 ONE = SMALL | {"analyses": ["dimuon"]}
@@ -81,10 +80,7 @@ def dump(path: Path, content: dict[str, Any]) -> None:
 @contextmanager
 def brought_up(folder: Path) -> Iterator[Farm]:
     """A farm of its own; the test is skipped where it cannot be had."""
-    try:
-        launch.check(2)
-    except TestbedError as error:
-        pytest.skip(str(error))
+    require(launch.check, 2)
     site = bring_up(folder / "site")
     port = free_port(0)
     try:

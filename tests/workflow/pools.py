@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import units
+from sites import require, units
 from testbed.condor import Pool, down, launch, up
-from testbed.errors import TestbedError
 from workspace import REPOSITORY, SMALL, Workspace
 
 IDLE, RUNNING, HELD = "1", "2", "5"
@@ -31,10 +30,7 @@ needs_plugin = pytest.mark.skipif(
 @contextmanager
 def brought_up(folder: Path, **options: Any) -> Iterator[Pool]:
     """A pool of its own, which has nothing in its queue when the tests are over."""
-    try:
-        launch.check(options.get("hosts", 0))
-    except TestbedError as error:
-        pytest.skip(str(error))
+    require(launch.check, options.get("hosts", 0))
     try:
         pool = up(folder, **options)
         yield pool

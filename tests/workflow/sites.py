@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from nanolake import embargo
 _FOREIGN = ("BEARER_TOKEN", "BEARER_TOKEN_FILE", "X509_USER_PROXY", "X509_CERT_DIR")
 
 
-def bring_up(folder: Path) -> xrootd.Site:
-    """The site of a folder with its lake; the test is skipped where XRootD is not installed."""
+def require(check: Callable[..., object], *arguments: Any) -> None:
+    """Skip the test where this machine lacks what a service of the test-bed needs."""
     try:
-        xrootd.install.folder()
-        xrootd.install.unprivileged()
+        check(*arguments)
     except TestbedError as error:
         pytest.skip(str(error))
+
+
+def bring_up(folder: Path) -> xrootd.Site:
+    """The site of a folder with its lake; the test is skipped where XRootD is not installed."""
+    require(xrootd.install.folder)
+    require(xrootd.install.unprivileged)
     try:
         site = xrootd.up(folder)
         xrootd.lake.up(site)
